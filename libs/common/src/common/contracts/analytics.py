@@ -1,0 +1,1 @@
+"""What `analytics` publishes: nothing yet. `analytics.session.ready` arrives with laps and telemetry."""

@@ -1,0 +1,62 @@
+"""The base of every event, and the registry that subjects resolve through.
+
+An event is a fact in the past tense. On the wire it is a CloudEvent 1.0 in binary mode: the attributes are NATS
+headers, the struct is the JSON body. A published version only ever gains optional fields; anything else is a new
+class with the next ``version`` and, from version 2 on, a subject with the suffix ``.vN``.
+"""
+
+from typing import Any, ClassVar, TypeVar
+from uuid import UUID
+
+import msgspec
+
+EventT = TypeVar("EventT", bound="Event")
+
+REGISTRY: dict[str, type["Event"]] = {}
+"""NATS subject to event class, for every event of the product."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact that one service publishes and any other may rely on."""
+
+    subject: ClassVar[str]
+    """The NATS subject, for example ``results.synced``."""
+    source: ClassVar[str]
+    """The service that owns the event; ``ce-source`` is ``/paddock/<source>``."""
+    version: ClassVar[int] = 1
+    """The major version of the shape."""
+
+    def key(self) -> str:
+        """Name the aggregate the fact is about: ``ce-subject``, and the unit within which order is kept."""
+        raise NotImplementedError
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - msgspec's own signature
+        super().__init_subclass__(**kwargs)
+        if "subject" in cls.__dict__:
+            taken = REGISTRY.get(cls.subject)
+            if taken is not None and taken.__qualname__ != cls.__qualname__:
+                msg = f"subject {cls.subject} belongs to {taken.__qualname__}"
+                raise TypeError(msg)
+            REGISTRY[cls.subject] = cls
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """The CloudEvents attributes of a delivered event."""
+
+    id: UUID
+    type: str
+    source: str
+    subject: str
+    time: str
+    """RFC 3339, UTC."""
+    traceparent: str | None = None
+
+
+def encode(event: Event) -> bytes:
+    """Render the body of ``event`` as JSON."""
+    return msgspec.json.encode(event)
+
+
+def decode(kind: type[EventT], body: bytes) -> EventT:
+    """Read a body; raise ``msgspec.DecodeError`` or ``msgspec.ValidationError`` when it is not a ``kind``."""
+    return msgspec.json.decode(body, type=kind)

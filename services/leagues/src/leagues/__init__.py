@@ -1,0 +1,1 @@
+"""Leagues, teams and line-ups."""

@@ -1,0 +1,1 @@
+"""Rule sets, the points ledger, standings."""

@@ -1,0 +1,1 @@
+"""The command for operators and for generated documents."""

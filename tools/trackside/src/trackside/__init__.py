@@ -1,0 +1,1 @@
+"""An upstream simulator that answers as Jolpica does."""
