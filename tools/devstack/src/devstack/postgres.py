@@ -14,7 +14,8 @@ from devstack.errors import DevstackError
 MAX_CONNECTIONS = 200
 INITDB_SECONDS = 60.0
 _READY_TIMEOUT_SECONDS = 5.0
-_FAST_AND_LOSSY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_NO_SYNC = {"fsync": "off", "full_page_writes": "off"}
+"""Never ``synchronous_commit=off``: that would lose commits in a mere crash of the process."""
 
 
 class PostgresServer(Embedded):
@@ -56,7 +57,7 @@ class PostgresServer(Embedded):
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "max_connections": str(MAX_CONNECTIONS),
-            **({} if self.durable else _FAST_AND_LOSSY),
+            **({} if self.durable else _NO_SYNC),
         }
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         return [str(self._bin / "postgres"), "-D", self._in_place(self.cluster), "-p", str(self.port), *options]
