@@ -1,0 +1,149 @@
+"""A service, wired: the one place where database, relay, consumers, routes and limits are put together.
+
+Nothing connects at import, and tests call the same function as `__main__`.
+"""
+
+import asyncio
+import contextlib
+import gc
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+import uvicorn
+from litestar import Litestar
+from litestar.datastructures import ResponseHeader, State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.plugins.opentelemetry import OpenTelemetryConfig, OpenTelemetryPlugin
+from litestar.plugins.prometheus import PrometheusConfig, PrometheusController
+from litestar.types import ControllerRouterHandler as RouteHandler
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from common import health, telemetry
+from common.db import Database
+from common.http import DocumentedErrors, RequestContext, handle_error
+from common.log import get_logger, setup_logging
+from common.messaging import Bus, Consumers
+from common.outbox import Relay
+from common.security import TokenVerifier, provide_principal
+from common.settings import Settings
+
+log = get_logger(__name__)
+
+BODY_BYTES = 1024 * 1024
+GRACE_SECONDS = 10
+
+
+async def provide_session(state: State) -> AsyncIterator[AsyncSession]:
+    """Litestar dependency ``session``: one transaction per request, committed before the answer is sent."""
+    database: Database = state.database
+    async with database.transaction() as session:
+        yield session
+
+
+Background = Callable[[Litestar], Coroutine[Any, Any, None]]
+
+
+def service_app(  # noqa: PLR0913 - the one place where a service is put together
+    service: str,
+    settings: Settings,
+    *,
+    title: str,
+    version: str = "1",
+    route_handlers: Sequence[RouteHandler],
+    consumers: Consumers | None = None,
+    background: Sequence[Background] = (),
+    dependencies: Mapping[str, Provide] | None = None,
+    relay: bool = True,
+) -> Litestar:
+    """Wire a service: database, relay, consumers and background tasks live and die with the app."""
+    database = Database(settings, service)
+    bus = Bus(consumers, database, settings.nats_url) if consumers else None
+    tasks: list[tuple[str, Callable[[Litestar], Coroutine[Any, Any, None]]]] = []
+    if relay:
+        outbox = Relay(database, settings.nats_url)
+        tasks.append(("relay", lambda _: outbox.run()))
+    if bus:
+        consuming = bus
+        tasks.append(("consumers", lambda _: consuming.run()))
+    tasks += [(task.__name__, task) for task in background]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        running = [asyncio.create_task(_endless(name, task, app), name=name) for name, task in tasks]
+        gc.collect()
+        gc.freeze()
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            await database.close()
+
+    return Litestar(
+        route_handlers=[*route_handlers, *health.routes(service, database, bus), _Metrics],
+        lifespan=[lifespan],
+        dependencies={
+            "session": Provide(provide_session),
+            "principal": Provide(provide_principal),
+            **(dependencies or {}),
+        },
+        exception_handlers={Exception: handle_error},
+        middleware=[RequestContext(), PrometheusConfig(app_name=service, prefix="paddock", group_path=True).middleware],
+        plugins=[DocumentedErrors(), OpenTelemetryPlugin(OpenTelemetryConfig(exclude=["/health", "/metrics"]))],
+        openapi_config=OpenAPIConfig(
+            title=title,
+            version=version,
+            components=Components(
+                security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
+            ),
+        ),
+        request_max_body_size=BODY_BYTES,
+        response_headers=[ResponseHeader(name="X-Content-Type-Options", value="nosniff")],
+        state=State(
+            {
+                "database": database,
+                "settings": settings,
+                "verifier": TokenVerifier(settings.auth_url, settings.token_issuer, settings.token_audience),
+            }
+        ),
+        logging_config=None,
+    )
+
+
+class _Metrics(PrometheusController):
+    include_in_schema = False
+
+
+async def _endless(name: str, task: Callable[[Litestar], Coroutine[Any, Any, None]], app: Litestar) -> None:
+    """Run a background task for the life of the app; a bug in it is logged and the task starts again."""
+    while True:
+        try:
+            await task(app)
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # the edge of a task: nobody else would ever hear of it
+            log.exception("background task failed", task=name)
+        await asyncio.sleep(1)
+
+
+def serve(service: str, create_app: Callable[[Any], Litestar], settings: Settings) -> None:
+    """Run the app until SIGTERM or SIGINT, drain, and exit with 0."""
+    setup_logging(service, settings)
+    telemetry.setup_tracing(service, settings)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # uvicorn raises it once more after a clean stop
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        h11_max_incomplete_event_size=16 * 1024,
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run()

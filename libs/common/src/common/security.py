@@ -1,0 +1,118 @@
+"""Who is calling: access tokens, verified with the JWKS of `auth`, here and not by trust in a header.
+
+An access token is an EdDSA JWT (RFC 9068): header ``typ: at+jwt`` and ``kid``, claims ``sub``, ``iss``, ``aud``,
+``exp``, ``iat``, ``jti`` and ``username``. Every service verifies it again, whoever called.
+"""
+
+import asyncio
+import time
+from typing import Any, cast
+from uuid import UUID
+
+import httpx
+import jwt
+import msgspec
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+
+from common.errors import UnauthorizedError, UnavailableError
+
+ALGORITHM = "EdDSA"
+TYPE = "at+jwt"
+LEEWAY_SECONDS = 10
+REFETCH_SECONDS = 10
+"""An unknown key id makes the set be fetched again, at most this often."""
+FETCH_SECONDS = 3
+TOKEN_BYTES = 8192
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """The caller of a request."""
+
+    user_id: UUID
+    username: str
+    token_id: str
+
+
+class KeySet:
+    """The public keys of `auth`, fetched when first needed and when an unknown key id turns up."""
+
+    def __init__(self, auth_url: str) -> None:
+        self._url = auth_url.rstrip("/") + "/.well-known/jwks.json"
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def find(self, key_id: str) -> jwt.PyJWK | None:
+        """Return the key, or nothing when `auth` does not know it either."""
+        if key_id not in self._keys:
+            async with self._lock:
+                if key_id not in self._keys and time.monotonic() - self._fetched_at >= REFETCH_SECONDS:
+                    await self._fetch()
+        return self._keys.get(key_id)
+
+    async def _fetch(self) -> None:
+        try:
+            async with httpx.AsyncClient(timeout=FETCH_SECONDS) as client:
+                response = await client.get(self._url)
+                response.raise_for_status()
+                keys = jwt.PyJWKSet.from_dict(response.json())
+        except (httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
+            if self._keys:
+                return
+            raise UnavailableError("keys_unavailable", "Tokens cannot be verified right now.", retry_after=1) from error
+        self._keys = {str(key.key_id): key for key in keys.keys}
+        self._fetched_at = time.monotonic()
+
+
+class TokenVerifier:
+    """Turns a bearer token into a `Principal`."""
+
+    def __init__(self, auth_url: str, issuer: str, audience: str) -> None:
+        self._keys = KeySet(auth_url)
+        self._issuer = issuer
+        self._audience = audience
+
+    async def verify(self, token: str) -> Principal:
+        """Check signature, type, times, issuer and audience; raise `UnauthorizedError` without saying which failed."""
+        if len(token) > TOKEN_BYTES:
+            raise _refused()
+        try:
+            header = jwt.get_unverified_header(token)
+            key_id = header.get("kid")
+            if header.get("typ") != TYPE or header.get("alg") != ALGORITHM or not isinstance(key_id, str):
+                raise _refused()
+            key = await self._keys.find(key_id)
+            if key is None:
+                raise _refused()
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=LEEWAY_SECONDS,
+                options={"require": ["sub", "iss", "aud", "exp", "iat", "jti"]},
+            )
+            return Principal(user_id=UUID(claims["sub"]), username=str(claims["username"]), token_id=str(claims["jti"]))
+        except (jwt.PyJWTError, KeyError, ValueError, TypeError) as error:
+            raise _refused() from error
+
+
+def _refused() -> UnauthorizedError:
+    return UnauthorizedError("invalid_token", "The access token is missing, expired or not valid.")
+
+
+def bearer_token(header: str | None) -> str | None:
+    """Return the token of an ``Authorization: Bearer`` header."""
+    scheme, _, token = (header or "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+async def provide_principal(request: ASGIConnection[Any, Any, Any, State]) -> Principal:
+    """Litestar dependency ``principal``: the caller, or `UnauthorizedError`."""
+    token = bearer_token(request.headers.get("authorization"))
+    if token is None:
+        raise _refused()
+    verifier = cast("TokenVerifier", request.app.state.verifier)
+    return await verifier.verify(token)

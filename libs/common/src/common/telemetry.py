@@ -1,0 +1,49 @@
+"""Traces across HTTP, outbox, NATS and consumers, and the metrics that every service has.
+
+A trace survives the outbox because the row keeps the W3C ``traceparent`` of the transaction that wrote it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import propagate, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, SpanKind
+from prometheus_client import Counter, Gauge, Histogram
+
+from common.settings import Settings
+
+OUTBOX_PENDING = Gauge("outbox_pending", "Events that are due and not yet published")
+OUTBOX_OLDEST = Gauge("outbox_oldest_unpublished_age_seconds", "How long the oldest due event has waited")
+OUTBOX_PUBLISHED = Counter("outbox_published_total", "Events that JetStream acknowledged")
+EVENTS_CONSUMED = Counter("events_consumed_total", "Deliveries by what became of them", ["consumer", "outcome"])
+EVENT_SECONDS = Histogram("event_process_duration_seconds", "Time to process one delivery", ["consumer"])
+BROKER_CONNECTED = Gauge("broker_connected", "1 while the consumers are connected to NATS")
+CONSUMERS_RECREATED = Counter("consumers_recreated_total", "Durable consumers that had vanished and were made anew")
+
+
+def setup_tracing(service: str, settings: Settings) -> None:
+    """Install the process's tracer provider; without a collector spans exist but go nowhere."""
+    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    if settings.otel_exporter_otlp_endpoint:
+        endpoint = settings.otel_exporter_otlp_endpoint.rstrip("/") + "/v1/traces"
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
+    trace.set_tracer_provider(provider)
+
+
+def current_traceparent() -> str | None:
+    """Return the W3C header of the current span, or nothing outside of one."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return carrier.get("traceparent")
+
+
+@contextmanager
+def span(name: str, kind: SpanKind = SpanKind.INTERNAL, *, traceparent: str | None = None) -> Iterator[Span]:
+    """Run the block in a span, as a child of ``traceparent`` where one is given. Names are of low cardinality."""
+    parent = propagate.extract({"traceparent": traceparent}) if traceparent else None
+    with trace.get_tracer("paddock").start_as_current_span(name, context=parent, kind=kind) as current:
+        yield current
