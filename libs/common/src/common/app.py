@@ -78,9 +78,9 @@ def service_app(  # noqa: PLR0913 - the one place where a service is put togethe
         try:
             yield
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            if bus:
+                await bus.drain()
+            await _cancel(running)
             await database.close()
 
     return Litestar(
@@ -112,6 +112,15 @@ def service_app(  # noqa: PLR0913 - the one place where a service is put togethe
         ),
         logging_config=None,
     )
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel until it took: before Python 3.12 `asyncio.wait_for`, which our libraries use, can swallow one."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.5)
 
 
 class _Metrics(PrometheusController):

@@ -9,12 +9,12 @@ from uuid import uuid4
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.config.app import AppConfig
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.middleware import ASGIMiddleware
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.plugins import InitPlugin
+from litestar.plugins.base import ReceiveRoutePlugin
+from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from common import db
@@ -149,8 +149,9 @@ def _own_problem(error: PaddockError, request_id: str) -> Response[Problem]:
 
 
 def _framework_problem(error: HTTPException | SerializationException, request_id: str) -> Response[Problem]:
-    unreadable = SerializationException | msgspec.DecodeError
-    if isinstance(error, SerializationException) or isinstance(error.__cause__, unreadable):
+    if isinstance(error.__cause__, msgspec.ValidationError):
+        error = ValidationException(extra=[{"key": "body", "message": str(error.__cause__)}])
+    elif isinstance(error, SerializationException) or isinstance(error.__cause__, msgspec.DecodeError):
         return problem_response(400, "malformed_request", "Malformed request", "The body cannot be read.", request_id)
     if isinstance(error, ValidationException):
         detail = "One or more fields are not acceptable."
@@ -200,27 +201,21 @@ class RequestContext(ASGIMiddleware):
                     log.info("request", method=scope.get("method"), path=scope["path"], status=status, ms=milliseconds)
 
 
-class DocumentedErrors(InitPlugin):
+class DocumentedErrors(ReceiveRoutePlugin):
     """Adds to every operation the errors that any of them can give, so that the OpenAPI document keeps its word."""
 
-    def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        """Leave the configuration as it is; routes are documented when they arrive."""
-        return app_config
-
-    def receive_route(self, route: Any) -> None:  # noqa: ANN401 - any route type of Litestar
+    def receive_route(self, route: BaseRoute) -> None:
         """Complete the `responses` of a route's handlers."""
-        for handler in getattr(route, "route_handlers", []):
-            common = {503}
-            if getattr(handler, "security", None):
-                common.add(401)
-            has_path_parameters = bool(getattr(route, "path_parameters", None))
-            if has_path_parameters or set(handler.parsed_fn_signature.parameters) - _INJECTED:
-                common |= {422}
-            if has_path_parameters:
-                common |= {404}
-            if "data" in handler.parsed_fn_signature.parameters:
-                common |= {400, 413}
-            handler.responses = {**problems(*sorted(common)), **(handler.responses or {})}
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else []:
+            if not handler.include_in_schema:
+                continue
+            taken = set(handler.parsed_fn_signature.parameters) - _INJECTED
+            statuses = {503}
+            statuses |= {401} if handler.security else set()
+            statuses |= {422} if taken else set()
+            statuses |= {404} if route.path_parameters else set()
+            statuses |= {400, 413} if "data" in taken else set()
+            handler.responses = {**problems(*sorted(statuses)), **(handler.responses or {})}
 
 
 _INJECTED = {"self", "request", "state", "session", "principal", "settings", "scope", "headers", "cookies", "socket"}

@@ -98,6 +98,7 @@ class Bus:
         self._database = database
         self._nats_url = nats_url
         self._name = consumers.service
+        self._broker_running: NatsBroker | None = None
         self.connected = False
         """True while the consumers are attached and NATS answers."""
         self.error: str | None = "not started"
@@ -108,17 +109,24 @@ class Bus:
         """Consume until cancelled; start again with a backoff, however long NATS or its streams are away."""
         attempt = 0
         while True:
-            broker = self._broker()
+            broker = self._broker_running = self._broker()
             try:
                 await self._serve(broker)
             except (OSError, TimeoutError, nats.errors.Error) as error:
                 self._down(repr(error))
                 log.warning("consumers interrupted", error=repr(error))
             finally:
-                with contextlib.suppress(OSError, nats.errors.Error, TimeoutError):
-                    await asyncio.wait_for(broker.stop(), timeout=STOP_SECONDS)
+                await self.drain()
             await asyncio.sleep(START_BACKOFF_SECONDS[min(attempt, len(START_BACKOFF_SECONDS) - 1)])
             attempt += 1
+
+    async def drain(self) -> None:
+        """Take no more deliveries and let those in hand finish, for a bounded time."""
+        broker, self._broker_running = self._broker_running, None
+        if broker is not None:
+            with contextlib.suppress(OSError, nats.errors.Error, TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await broker.stop()
 
     async def _serve(self, broker: NatsBroker) -> None:
         client: Client = await broker.connect()

@@ -187,7 +187,8 @@ class Relay:
                 min(IDLE_SECONDS, max(0.0, float(state["next_in"]))) if state["next_in"] is not None else IDLE_SECONDS
             )
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), timeout=0.0 if state["due"] else pause)
+                async with asyncio.timeout(0.0 if state["due"] else pause):
+                    await self._wake.wait()
 
 
 class Publisher:

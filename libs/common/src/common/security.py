@@ -94,6 +94,8 @@ class TokenVerifier:
                 leeway=LEEWAY_SECONDS,
                 options={"require": ["sub", "iss", "aud", "exp", "iat", "jti"]},
             )
+            if not claims["username"]:
+                raise _refused()
             return Principal(user_id=UUID(claims["sub"]), username=str(claims["username"]), token_id=str(claims["jti"]))
         except (jwt.PyJWTError, KeyError, ValueError, TypeError) as error:
             raise _refused() from error

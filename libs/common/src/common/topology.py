@@ -8,7 +8,6 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 
-import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -59,18 +58,24 @@ STREAMS = (
 
 async def connect(url: str, name: str, *, on_disconnect: Callable[[], Awaitable[None]] | None = None) -> Client:
     """Connect and stay connected: endless reconnects, a dead peer noticed within 20 s. Waits while NATS is away."""
-    return await nats.connect(
-        url,
-        name=name,
-        allow_reconnect=True,
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=0.5,
-        connect_timeout=3,
-        ping_interval=10,
-        max_outstanding_pings=2,
-        disconnected_cb=on_disconnect,
-        error_cb=_quiet,
-    )
+    client = Client()
+    try:
+        await client.connect(
+            url,
+            name=name,
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            connect_timeout=3,
+            ping_interval=10,
+            max_outstanding_pings=2,
+            disconnected_cb=on_disconnect,
+            error_cb=_quiet,
+        )
+    except asyncio.CancelledError:
+        await client.close()
+        raise
+    return client
 
 
 async def _quiet(error: Exception) -> None:
