@@ -2,10 +2,23 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from devstack import procfs
 from devstack.errors import DevstackError
+
+POLL_SECONDS = 0.02
+
+
+class HeldError(DevstackError):
+    """A folder is in use."""
+
+    def __init__(self, folder: Path, signature: str) -> None:
+        pid = signature.partition(" ")[0]
+        who = f"pid {pid} ({procfs.command(int(pid)) or 'command unknown'})" if pid.isdigit() else "another process"
+        super().__init__(f"{folder} is in use by {who}; stop it first")
+        self.signature = signature
 
 
 def prepare(data_dir: Path) -> Path:
@@ -20,34 +33,30 @@ def prepare(data_dir: Path) -> Path:
     return path
 
 
-def lock(path: Path, who: str) -> int:
-    """Take the lock file ``path`` and answer its descriptor; raise one line that names the holder.
+def lock(path: Path, wait_seconds: float = 0.0) -> int:
+    """Take the lock file ``path`` and answer its descriptor; raise `HeldError` when ``wait_seconds`` did not free it.
 
-    The descriptor is meant to be handed to the server: the lock then lasts exactly as long as the server does.
+    The descriptor may be handed to a child: the lock then lasts exactly as long as the child does.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise DevstackError(f"cannot open {path}: {error.strerror}; use the account that made it") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.read(fd, 200).decode(errors="replace").strip()
-        os.close(fd)
-        raise DevstackError(f"{path.parent} is in use by {_name(holder)}; stop it before starting {who}") from error
-    return fd
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+                continue
+            signature = os.read(fd, 200).decode(errors="replace").strip()
+            os.close(fd)
+            raise HeldError(path.parent, signature) from error
+        return fd
 
 
 def sign(fd: int, text: str) -> None:
-    """Write who holds the lock into its file, for the next one to read."""
+    """Write who holds the lock into its file, for the next one to read; the pid comes first."""
     os.ftruncate(fd, 0)
     os.pwrite(fd, text.encode(), 0)
-
-
-def _name(holder: str) -> str:
-    pid, _, rest = holder.partition(" ")
-    if not pid.isdigit():
-        return "another process"
-    if rest:
-        return f"pid {pid} ({rest})"
-    return f"pid {pid} ({procfs.command(int(pid)) or 'command unknown'})"

@@ -7,12 +7,13 @@ import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from devstack import datadir, ports, spawn
+from devstack import datadir, logs, ports, spawn
 from devstack.errors import DevstackError
 
 READY_SECONDS = 30.0
 POLL_SECONDS = 0.01
 START_TRIES = 3
+LOCK_SECONDS = 5.0
 
 
 class Embedded(ABC):
@@ -31,6 +32,7 @@ class Embedded(ABC):
         self.log = log or self.data_dir / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._may_move = port is None
+        self._log_begins = 0
 
     @property
     @abstractmethod
@@ -72,13 +74,16 @@ class Embedded(ABC):
         """True while the process lives."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> None:
-        """Start and wait until the server serves; raise one line that says why it does not."""
+    def start(self, lock_seconds: float = 0.0) -> None:
+        """Start and wait until the server serves; raise one line that says why it does not.
+
+        ``lock_seconds`` is how long a predecessor on the same data may take to be gone.
+        """
         for attempt in range(1, START_TRIES + 1):
             for port in self._own_ports():
                 ports.require_free(port, self.title)
             try:
-                return self._start_once()
+                return self._start_once(lock_seconds)
             except DevstackError:
                 lost_the_race = self._may_move and not all(ports.is_free(port) for port in self._own_ports())
                 if not lost_the_race or attempt == START_TRIES:
@@ -86,11 +91,11 @@ class Embedded(ABC):
                 self._move()
         return None
 
-    def _start_once(self) -> None:
-        lock = datadir.lock(self.data_dir / "lock", self.title)
+    def _start_once(self, wait_seconds: float) -> None:
+        lock = datadir.lock(self.data_dir / "lock", wait_seconds)
         try:
             self._prepare()
-            log_begins = self.log.stat().st_size if self.log.exists() else 0
+            self._log_begins = self.log.stat().st_size if self.log.exists() else 0
             process = self._spawn(lock)
             datadir.sign(lock, str(process.pid))
         finally:
@@ -100,7 +105,9 @@ class Embedded(ABC):
         while not self._ready():
             if process.poll() is not None:
                 self.kill()
-                raise DevstackError(f"{self.title} ended with code {process.returncode}: {self._why(log_begins)}")
+                raise DevstackError(
+                    f"{self.title} ended with code {process.returncode}: {self.last_error()}; log {self.log}"
+                )
             if time.monotonic() > deadline:
                 self.kill()
                 raise DevstackError(f"{self.title} is not ready after {READY_SECONDS:.0f} s; see {self.log}")
@@ -109,27 +116,29 @@ class Embedded(ABC):
     def _spawn(self, lock: int) -> "subprocess.Popen[bytes]":
         return spawn.spawn(self._command(), log=self.log, death_signal=self.death_signal, keep_fds=[lock])
 
-    def _why(self, log_begins: int) -> str:
-        with self.log.open("rb") as log:
-            log.seek(log_begins)
-            lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-        telling = [line for line in lines if "FATAL" in line or "[FTL]" in line or "rror" in line]
-        return f"{(telling or lines or ['no output'])[-1].strip()} (log: {self.log})"
-
-    def stop(self) -> None:
-        """End the server in order, by force after ``stop_seconds``; a stopped server stays as it is."""
-        if self._process is not None:
-            process, self._process = self._process, None
-            spawn.stop(process, self.stop_signal, self.stop_seconds)
+    def stop(self) -> bool:
+        """End the server in order, False when that took force after ``stop_seconds``; a stopped one stays as it is."""
+        willing = self._process is None or spawn.stop(self._process, self.stop_signal, self.stop_seconds)
+        self._process = None
+        return willing
 
     def kill(self) -> None:
         """SIGKILL the server and all its processes, as a crash would."""
         if self._process is not None:
-            process, self._process = self._process, None
-            spawn.kill(process)
+            spawn.kill(self._process)
+            self._process = None
 
     def restart(self) -> None:
         """Start again on the same port and data, after a stop if it still runs."""
         self.stop()
+        self.revive()
+
+    def revive(self) -> None:
+        """Start again on the same port and data after a death."""
+        self.kill()
         self._may_move = False
-        self.start()
+        self.start(lock_seconds=LOCK_SECONDS)
+
+    def last_error(self) -> str:
+        """The line of the last run's log that tells why it ended."""
+        return logs.last_error(self.log, self._log_begins)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from devstack import accounts, pgbinaries, procfs, spawn
+from devstack import accounts, logs, pgbinaries, procfs, spawn
 from devstack.embedded import Embedded
 from devstack.errors import DevstackError
 
@@ -98,7 +98,7 @@ class PostgresServer(Embedded):
             spawn.kill(process)
             raise DevstackError(f"initdb did not end within {INITDB_SECONDS:.0f} s; see {self.log}") from error
         if code:
-            raise DevstackError(f"initdb ended with code {code}: {self._why(0)}")
+            raise DevstackError(f"initdb ended with code {code}: {logs.last_error(self.log)}; log {self.log}")
         staging.rename(self.cluster)
 
     def _clear_stale_pid(self) -> None:

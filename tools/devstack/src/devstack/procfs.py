@@ -1,12 +1,14 @@
 """What Linux tells about processes; every function answers "unknown" where there is no ``/proc``."""
 
 import os
+import subprocess
 from pathlib import Path
 
 PROC = Path("/proc")
 _LISTEN = "0A"
-_STATE, _PARENT, _START = 0, 1, 19
+_STATE, _PARENT, _SESSION, _START = 0, 1, 3, 19
 """Fields of ``/proc/PID/stat`` after the command's closing bracket."""
+_DEAD = "ZX"
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -23,12 +25,12 @@ def start_time(pid: int) -> int | None:
     None when it is gone, a zombie, or nothing can be known.
     """
     stat = _stat(pid)
-    return int(stat[_START]) if stat and stat[_STATE] not in "ZX" else None
+    return int(stat[_START]) if stat and stat[_STATE] not in _DEAD else None
 
 
 def alive(pid: int) -> bool:
     """Tell whether ``pid`` runs; a zombie does not."""
-    if PROC.is_dir() and (PROC / "self").exists():
+    if (PROC / "self").exists():
         return start_time(pid) is not None
     try:
         os.kill(pid, 0)
@@ -37,6 +39,34 @@ def alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def identity(pid: int) -> str | None:
+    """Name the process ``pid`` so that no later one with the same pid is mistaken for it; None when it is gone."""
+    if (PROC / "self").exists():
+        ticks = start_time(pid)
+        return f"{ticks} ticks of boot {_boot()}" if ticks is not None else None
+    listing = subprocess.run(  # noqa: S603 - a fixed command
+        ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return listing.stdout.strip() or None
+
+
+def _boot() -> str:
+    try:
+        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def session_members(session: int) -> list[int]:
+    """The living processes of a session: what a child of ours started and did not send into one of its own."""
+    members = []
+    for pid in pids():
+        stat = _stat(pid)
+        if stat and int(stat[_SESSION]) == session and stat[_STATE] not in _DEAD:
+            members.append(pid)
+    return members
 
 
 def command(pid: int) -> str | None:

@@ -36,8 +36,8 @@ class Server(Protocol):
         """The server's main process."""
         ...
 
-    def stop(self) -> None:
-        """End in order."""
+    def stop(self) -> bool:
+        """End in order; False when it had to be forced."""
         ...
 
     def kill(self) -> None:

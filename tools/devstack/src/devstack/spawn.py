@@ -103,7 +103,7 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
         return
 
 
-def kill_tree(pid: int, timeout_seconds: float = 5.0) -> None:
+def kill_tree(pid: int) -> None:
     """SIGKILL the group of ``pid`` and every descendant, in whatever group; wait until they are gone."""
     family = procfs.descendants(pid)
     _signal_group(pid, signal.SIGKILL)
@@ -112,6 +112,27 @@ def kill_tree(pid: int, timeout_seconds: float = 5.0) -> None:
             os.kill(member, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             continue
+    await_end(family)
+
+
+def end_leftover(pid: int, identity: str) -> bool:
+    """Kill the process that ``identity`` names and all of its session, if it or its session still lives."""
+    now = procfs.identity(pid)
+    if now not in {None, identity}:
+        return False  # the pid belongs to somebody else by now, which proves that nothing of its session lives
+    members = procfs.session_members(pid)
+    if now is None and not members:
+        return False
+    kill_tree(pid)
+    for member in members:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(member, signal.SIGKILL)
+    await_end([pid, *members])
+    return True
+
+
+def await_end(family: Sequence[int], timeout_seconds: float = 5.0) -> None:
+    """Wait until all of ``family`` are gone."""
     deadline = time.monotonic() + timeout_seconds
     while any(procfs.alive(member) for member in family) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)

@@ -1,0 +1,77 @@
+"""`devstack run`: the command behind `make run`."""
+
+import argparse
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from devstack import run, seed
+from devstack.errors import DevstackError
+from devstack.screen import Screen
+from devstack.stack import Stack
+
+DEFAULT_PORT = 8000
+DEFAULT_TEAMS = 200
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="devstack", description="Run all of Paddock on this machine.")
+    command = parser.add_subparsers(dest="command", required=True).add_parser("run", help="start, watch, stop")
+
+    def option(flag: str, variable: str, kind: Callable[[str], Any], text: str, **more: Any) -> None:  # noqa: ANN401
+        given = os.environ.get(variable) or None
+        command.add_argument(flag, type=kind, default=given, help=f"{text} (or {variable})", **more)
+
+    option("--port", "PORT", int, f"port of the gateway, by default {DEFAULT_PORT}")
+    option("--source", "SOURCE", str, "where races come from, by default sim", choices=("sim", "live", "recorded"))
+    option("--state", "PADDOCK_STATE", Path, "state directory, by default .paddock")
+    option("--pace", "PACE", float, "seconds per race weekend, by default 120")
+    option("--seed", "SEED", int, "decides a simulated season, by default 1")
+    option("--recorded", "RECORDED", Path, "folder of recorded bodies")
+    option("--season", "SEASON", int, "year of the season")
+    option("--teams", "TEAMS", int, f"demo teams, by default {DEFAULT_TEAMS}; 0 seeds nothing")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run until a signal; exit with 1 and one line when something cannot run."""
+    options = _parser().parse_args(arguments)
+    screen = Screen()
+    try:
+        failure = _run(options, screen)
+    except DevstackError as error:
+        failure = str(error)
+    screen.calm()
+    if failure:
+        sys.exit(f"paddock: {failure}")
+
+
+def _run(options: argparse.Namespace, screen: Screen) -> str | None:
+    stack = Stack(
+        options.state or Path(".paddock"),
+        source=options.source,
+        pace=options.pace,
+        seed=options.seed,
+        recorded=options.recorded,
+        season=options.season,
+        port=options.port or DEFAULT_PORT,
+        environ=os.environ,
+        report=screen.incident,
+        step=screen.step,
+    )
+    teams = DEFAULT_TEAMS if options.teams is None else options.teams
+
+    def on_ready(ending: threading.Event) -> None:
+        screen.step(f"seeding a demo league of {teams} teams")
+        seeded = seed.seed(stack, teams, ending)
+        screen.follow(stack.nats_url)
+        screen.welcome(stack, seeded.leagues, seeded.credentials)
+
+    return run.run(stack, on_ready=on_ready)
+
+
+if __name__ == "__main__":
+    main()

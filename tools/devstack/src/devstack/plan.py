@@ -1,0 +1,107 @@
+"""What runs and with which environment, as a pure function of addresses and season."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+from devstack.program import Child
+from devstack.season import Season
+
+SERVICES = ("auth", "ingest", "leagues", "scoring", "analytics")
+HOST = "127.0.0.1"
+EAGER_POLLING = {
+    "INGEST_POLL_SECONDS": "1",
+    "INGEST_RESULT_DELAY_SECONDS": "0",
+    "INGEST_RECHECK_SECONDS": "5",
+    "INGEST_CALENDAR_SECONDS": "30",
+    "INGEST_REQUESTS_PER_SECOND": "50",
+    "INGEST_REQUESTS_PER_HOUR": "100000",
+}
+"""A simulator on this machine may be asked as often as its short weekends need; the real upstream may not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addresses:
+    """Where everything of one run listens, and the passwords of the services' database roles."""
+
+    ports: Mapping[str, int]
+    database_url: str
+    """The administrator's."""
+    nats_url: str
+    redis_url: str
+    passwords: Mapping[str, str]
+
+    def url(self, name: str) -> str:
+        """Base URL of a child."""
+        return f"http://{HOST}:{self.ports[name]}"
+
+    def database_url_of(self, service: str) -> str:
+        """The URL with the service's own role."""
+        parts = urlsplit(self.database_url)
+        place = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"paddock_{service}:{self.passwords[service]}@{place}"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to run on top of the servers."""
+
+    early: tuple[Child, ...]
+    """Need no server, so they start while ``prepare`` runs."""
+    prepare: Child | None
+    """Runs to its end before the rest."""
+    tiers: tuple[tuple[Child, ...], ...]
+    """All start at once; the last tier is the first to end."""
+
+
+def child_names(season: Season) -> tuple[str, ...]:
+    """Who needs a port, without the gateway."""
+    return SERVICES if season.source == "live" else ("trackside", *SERVICES)
+
+
+def paddock(addresses: Addresses, season: Season, environ: Mapping[str, str]) -> Plan:
+    """The whole product. ``environ`` is what every child inherits."""
+    shared = {**environ, "PADDOCK_ENV": "development", "HOST": HOST, "PYTHONUNBUFFERED": "1"}
+    shared |= {"NATS_URL": addresses.nats_url, "REDIS_URL": addresses.redis_url}
+    shared |= {f"{name.upper()}_URL": addresses.url(name) for name in SERVICES}
+    services = tuple(_service(name, addresses, shared | _extra(name, addresses, season)) for name in SERVICES)
+    gateway = _python("gateway", addresses, shared | {"PORT": str(addresses.ports["gateway"])})
+    simulator = () if season.source == "live" else (_trackside(addresses, season, environ),)
+    passwords = {f"PADDOCK_DB_PASSWORD_{name.upper()}": addresses.passwords[name] for name in SERVICES}
+    prepare = Child(
+        name="prepare",
+        argv=(sys.executable, "-m", "devstack.prepare"),
+        url="",
+        env={**shared, "DATABASE_URL": addresses.database_url, **passwords},
+    )
+    return Plan(early=simulator, prepare=prepare, tiers=(services, (gateway,)))
+
+
+def _python(name: str, addresses: Addresses, env: Mapping[str, str], *arguments: str) -> Child:
+    return Child(name=name, argv=(sys.executable, "-m", name, *arguments), url=addresses.url(name), env=env)
+
+
+def _service(name: str, addresses: Addresses, env: Mapping[str, str]) -> Child:
+    own = {"PORT": str(addresses.ports[name]), "DATABASE_URL": addresses.database_url_of(name)}
+    return _python(name, addresses, {**env, **own})
+
+
+def _extra(name: str, addresses: Addresses, season: Season) -> dict[str, str]:
+    """What a service must know beyond its addresses."""
+    if name != "ingest":
+        return {}
+    own = {"INGEST_SEASON": str(season.year)}
+    if season.source != "live":
+        own |= EAGER_POLLING | {"JOLPICA_URL": f"{addresses.url('trackside')}/ergast/f1"}
+    return own
+
+
+def _trackside(addresses: Addresses, season: Season, environ: Mapping[str, str]) -> Child:
+    arguments = ["--host", HOST, "--port", str(addresses.ports["trackside"])]
+    arguments += ["--pace", f"{season.pace:g}", "--start", season.start.isoformat()]
+    if season.source == "recorded":
+        arguments += ["--recorded", str(season.recorded), "--season", str(season.year)]
+    else:
+        arguments += ["--seed", str(season.seed)]
+    return _python("trackside", addresses, environ, *arguments)

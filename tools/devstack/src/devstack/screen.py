@@ -1,0 +1,114 @@
+"""What `make run` shows: progress, one calm screen, then a line for each thing that happens."""
+
+import asyncio
+import contextlib
+import sys
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from uuid import UUID
+
+from rich.console import Console
+from rich.table import Table
+
+from devstack import feed
+from devstack.stack import Stack
+from devstack.story import TOLD, Story
+
+READY_SECONDS = 10.0
+
+
+class Screen:
+    """Writes for people: in colour on a terminal, plain elsewhere."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._status = self._console.status("") if self._console.is_terminal else None
+        self._story = Story()
+        self._following = threading.Event()
+
+    def step(self, text: str) -> None:
+        """What the start is busy with."""
+        if self._status is None:
+            self._console.print(f"{text} …")
+        else:
+            self._status.update(f"{text} …")
+            self._status.start()
+
+    def calm(self) -> None:
+        """Nothing is under way any more."""
+        if self._status is not None:
+            self._status.stop()
+
+    def incident(self, line: str) -> None:
+        """Something went wrong and is being mended."""
+        self._console.print(f"{_clock()}  [yellow]{_plain(line)}[/yellow]")
+
+    def line(self, line: str) -> None:
+        """Something happened."""
+        self._console.print(f"{_clock()}  {_plain(line)}")
+
+    def follow(self, nats_url: str) -> None:
+        """Learn the season and tell events from now on, in a thread that ends with the process."""
+        threading.Thread(target=self._follow, args=(nats_url,), name="devstack-feed", daemon=True).start()
+        self._following.wait(READY_SECONDS)
+
+    def _follow(self, nats_url: str) -> None:
+        async def tell() -> None:
+            async with contextlib.aclosing(feed.follow(nats_url, TOLD, self._following.set)) as events:
+                async for event in events:
+                    if line := self._story.tell(event, datetime.now(UTC)):
+                        self.line(line)
+
+        asyncio.run(tell())
+
+    def welcome(self, stack: Stack, leagues: Mapping[UUID, str], credentials: str | None) -> None:
+        """The one screen: addresses, credentials, what comes next."""
+        self.calm()
+        self._story.leagues = leagues
+        gateway = stack.gateway_url
+        following = self._story.next_session(datetime.now(UTC))
+        rows = {
+            "API": f"{gateway}/api/v1",
+            "API docs": f"{gateway}/docs",
+            "Demo account": credentials,
+            "Demo league": ", ".join(leagues.values()),
+            "Season": _season(stack, simulated=self._story.simulated),
+            "Next session": following or "none known; the season may be over (`make clean` begins a new one)",
+            "Services": "  ".join(f"{name} {url.rpartition('/')[2]}" for name, url in stack.urls.items()),
+            "PostgreSQL": _without_password(stack.database_url),
+            "NATS": stack.nats_url,
+            "Redis": stack.redis_url,
+            "Logs": str(stack.state.logs),
+        }
+        table = Table.grid(padding=(0, 2))
+        for name, value in rows.items():
+            if value:
+                table.add_row(f"  [bold]{name}[/bold]", _plain(value))
+        self._console.print("\n[bold green]Paddock is up.[/bold green] Ctrl-C stops it and keeps the data.\n")
+        self._console.print(table)
+        self._console.print()
+
+
+def _season(stack: Stack, *, simulated: bool) -> str:
+    season = stack.season
+    if season.source == "live":
+        return f"{season.year}, live from Jolpica"
+    kind = f"recorded in {season.recorded}" if season.source == "recorded" else f"SIMULATED from seed {season.seed}"
+    note = "; every result is invented" if simulated or season.source == "sim" else ""
+    return f"{season.year}, {kind}, a weekend every {season.pace:g} s{note}"
+
+
+def _without_password(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    scheme, _, user = head.partition("://")
+    return f"{scheme}://{user.partition(':')[0]}{at}{tail}" if at else url
+
+
+def _plain(text: str) -> str:
+    """Keep square brackets from being read as colours."""
+    return text.replace("[", "\\[")
+
+
+def _clock() -> str:
+    return datetime.now(UTC).astimezone().strftime("%H:%M:%S")

@@ -1,0 +1,253 @@
+"""The whole of Paddock as one object: what `make run` runs, and what the end-to-end tests start, kill and restart."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from devstack import plan, ports
+from devstack.embedded import Embedded
+from devstack.errors import DevstackError
+from devstack.nats import NatsServer
+from devstack.plan import Addresses, Plan
+from devstack.postgres import PostgresServer
+from devstack.program import Child, Program
+from devstack.season import Season, Source, Wish
+from devstack.state import State
+from devstack.valkey import ValkeyServer
+from devstack.watch import Watch, clean_up
+
+PREPARE_SECONDS = 120.0
+READY_SECONDS = 60.0
+POLL_SECONDS = 0.05
+
+Planner = Callable[[Addresses, Season, Mapping[str, str]], Plan]
+
+
+class CancelledError(DevstackError):
+    """The start was called off."""
+
+
+class Stack:
+    """Servers, simulator, services and gateway on one state directory; a context manager that starts and stops."""
+
+    def __init__(  # noqa: PLR0913 - each is one decision about a run
+        self,
+        state: Path,
+        *,
+        source: Source | None = None,
+        pace: float | None = None,
+        seed: int | None = None,
+        start: datetime | None = None,
+        recorded: Path | None = None,
+        season: int | None = None,
+        port: int | None = None,
+        durable: bool = True,
+        environ: Mapping[str, str] | None = None,
+        report: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+        step: Callable[[str], None] = lambda _: None,
+        planner: Planner = plan.paddock,
+    ) -> None:
+        """Decide what to run; nothing starts.
+
+        What is None is as the state directory has it, else as the default says. ``pace`` is seconds per race weekend,
+        ``port`` the gateway's (None: any free one). ``environ`` may name servers to use instead of embedded ones:
+        ``DATABASE_URL`` (an administrator's), ``NATS_URL``, ``REDIS_URL``. ``durable=False`` spares the disk.
+        ``report`` hears of deaths, ``step`` of the progress of a start.
+        """
+        self._wish = Wish(source=source, year=season, seed=seed, pace=pace, start=start, recorded=recorded)
+        self._port = port
+        self._durable = durable
+        self._environ = dict(environ or {})
+        self._report = report
+        self._step = step
+        self._planner = planner
+        self._cancelled = threading.Event()
+        self._addresses: Addresses | None = None
+        self.state = State(state)
+        self.season = self._wish.season(datetime.now(UTC))
+        self.servers: dict[str, Embedded] = {}
+        self.programs: dict[str, Program] = {}
+        self.watch = Watch(self.state.pid_file, report)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start everything and wait until it is ready; when something fails, stop what runs and raise one line."""
+        self.state.take(self._port)
+        try:
+            for name in clean_up(self.state.pid_file):
+                self._report(f"{name} was left from an earlier run and has been ended")
+            if self._port is not None:
+                ports.require_free(self._port, "the gateway", "stop it, or run with PORT=another")
+            self.season = self.state.season(self._wish)
+            self._step("starting PostgreSQL, NATS and Valkey")
+            self._addresses = self._start_servers()
+            planned = self._planner(self._addresses, self.season, self._inherited())
+            self._start_programs([planned.early])
+            if planned.prepare is not None:
+                self._step("migrating")
+                self._run_once(planned.prepare)
+            self._step("starting the services")
+            self._start_programs(planned.tiers)
+            self._await_ready(self.programs)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _inherited(self) -> dict[str, str]:
+        return {**os.environ, **self._environ}
+
+    def _start_servers(self) -> Addresses:
+        """Start the servers that were not given, all at once."""
+        wanted = {"postgres": "DATABASE_URL", "nats": "NATS_URL", "valkey": "REDIS_URL"}
+        missing = [name for name, variable in wanted.items() if not self._environ.get(variable)]
+        chosen = self.state.ports([*missing, *(["nats-monitor"] if "nats" in missing else []), *self._child_names()])
+        chosen["gateway"] = self._port or chosen["gateway"]
+        self.servers = {name: self._server(name, chosen) for name in missing}
+        with ThreadPoolExecutor(len(wanted)) as pool:
+            started = [pool.submit(server.revive) for server in self.servers.values()]
+        failures = [failure for outcome in started if (failure := outcome.exception())]
+        if failures:
+            for server in self.servers.values():
+                server.stop()
+            raise failures[0]
+        self.watch.add(list(self.servers.values()))
+        urls = {name: self.servers[name].url if name in missing else self._environ[wanted[name]] for name in wanted}
+        return Addresses(
+            ports=chosen,
+            database_url=urls["postgres"],
+            nats_url=urls["nats"],
+            redis_url=urls["valkey"],
+            passwords={name: self.state.secret(f"database-{name}") for name in plan.SERVICES},
+        )
+
+    def _child_names(self) -> tuple[str, ...]:
+        return (*plan.child_names(self.season), "gateway")
+
+    def _server(self, name: str, chosen: Mapping[str, int]) -> Embedded:
+        data, log, port = self.state.path / name, self.state.logs / f"{name}.log", chosen[name]
+        if name == "postgres":
+            return PostgresServer(data, port=port, log=log, durable=self._durable)
+        if name == "nats":
+            monitor = chosen["nats-monitor"]
+            return NatsServer(data, port=port, log=log, durable=self._durable, monitor_port=monitor)
+        return ValkeyServer(data, port=port, log=log)
+
+    def _start_programs(self, tiers: Sequence[Sequence[Child]]) -> None:
+        self._checkpoint()
+        for tier in tiers:
+            programs = [Program(child, self.state.logs / f"{child.name}.log") for child in tier]
+            for program in programs:
+                ports.require_free(int(program.address.rpartition(":")[2]), program.name)
+            try:
+                for program in programs:
+                    program.start()
+            finally:
+                self.programs |= {program.name: program for program in programs}
+                self.watch.add(programs)
+
+    def _run_once(self, child: Child) -> None:
+        """Run a child to its end; raise its last line when it fails."""
+        program = Program(child, self.state.logs / f"{child.name}.log")
+        program.start()
+        deadline = time.monotonic() + PREPARE_SECONDS
+        try:
+            while program.running:
+                self._checkpoint()
+                if time.monotonic() > deadline:
+                    raise DevstackError(f"{child.name} did not end within {PREPARE_SECONDS:.0f} s; see {program.log}")
+                time.sleep(POLL_SECONDS)
+            if program.returncode:
+                raise DevstackError(f"{child.name} failed: {program.last_error()}; log {program.log}")
+        finally:
+            program.kill()
+
+    def _await_ready(self, programs: Mapping[str, Program]) -> None:
+        waiting = dict(programs)
+        deadline = time.monotonic() + READY_SECONDS
+        while waiting:
+            self._checkpoint()
+            waiting = {name: program for name, program in waiting.items() if not program.ready()}
+            if waiting and time.monotonic() > deadline:
+                name, program = next(iter(waiting.items()))
+                raise DevstackError(
+                    f"{name} is not ready after {READY_SECONDS:.0f} s: {program.last_error()}; log {program.log}"
+                )
+            time.sleep(POLL_SECONDS if waiting else 0)
+
+    def _checkpoint(self) -> None:
+        if self._cancelled.is_set():
+            raise CancelledError("stopped while starting")
+        if self.watch.failure:
+            raise DevstackError(self.watch.failure)
+
+    def cancel(self) -> None:
+        """Call off a `start` that is under way, from a signal handler or another thread."""
+        self._cancelled.set()
+
+    def stop(self) -> None:
+        """End everything in reverse order; idempotent."""
+        if self.watch.busy:
+            self._step("stopping")
+        self.watch.stop()
+        self.state.release()
+
+    def kill(self, name: str) -> None:
+        """SIGKILL a server or program with all its processes; it stays dead until `start_again`."""
+        self.watch.kill(name)
+
+    def start_again(self, name: str) -> None:
+        """Start what `kill` ended, on the same port and data, and wait until it is ready."""
+        self.watch.start_again(name)
+        if name in self.programs:
+            self._await_ready({name: self.programs[name]})
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where everything listens; raises before `start`."""
+        if self._addresses is None:
+            raise DevstackError("the stack has not been started")
+        return self._addresses
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Base URL of each program by name."""
+        return {name: program.address for name, program in self.programs.items()}
+
+    @property
+    def gateway_url(self) -> str:
+        """Where clients connect."""
+        return self.urls["gateway"]
+
+    @property
+    def trackside_url(self) -> str:
+        """The simulator; raises for a live season."""
+        if "trackside" not in self.programs:
+            raise DevstackError("a live season has no simulator")
+        return self.urls["trackside"]
+
+    @property
+    def database_url(self) -> str:
+        """PostgreSQL, for its administrator."""
+        return self.addresses.database_url
+
+    @property
+    def nats_url(self) -> str:
+        """NATS."""
+        return self.addresses.nats_url
+
+    @property
+    def redis_url(self) -> str:
+        """Valkey."""
+        return self.addresses.redis_url
