@@ -62,6 +62,7 @@ def child_names(season: Season) -> tuple[str, ...]:
 
 def paddock(addresses: Addresses, season: Season, environ: Mapping[str, str]) -> Plan:
     """The whole product. ``environ`` is what every child inherits."""
+    environ = {name: value for name, value in environ.items() if name != "DATABASE_URL"}  # an administrator's
     shared = {**environ, "PADDOCK_ENV": "development", "HOST": HOST, "PYTHONUNBUFFERED": "1"}
     shared |= {"NATS_URL": addresses.nats_url, "REDIS_URL": addresses.redis_url}
     shared |= {f"{name.upper()}_URL": addresses.url(name) for name in SERVICES}

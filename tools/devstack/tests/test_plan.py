@@ -1,0 +1,81 @@
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import pytest
+
+from devstack.plan import SERVICES, Addresses, Plan, child_names, paddock
+from devstack.program import Child
+from devstack.season import Season, Source
+
+ADDRESSES = Addresses(
+    ports={name: 9000 + n for n, name in enumerate(("trackside", *SERVICES, "gateway"))},
+    database_url="postgresql://postgres@127.0.0.1:5432/postgres",
+    nats_url="nats://127.0.0.1:4222",
+    redis_url="redis://127.0.0.1:6379/0",
+    passwords={name: f"{name}-secret" for name in SERVICES},
+)
+
+
+def planned(source: Source = "sim", environ: Mapping[str, str] | None = None) -> Plan:
+    start = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    folder = "/data/jolpica" if source == "recorded" else None
+    season = Season(source=source, year=2026, seed=7, pace=120, start=start, recorded=folder)
+    return paddock(ADDRESSES, season, environ or {})
+
+
+def child(plan: Plan, name: str) -> Child:
+    return next(each for tier in (plan.early, *plan.tiers) for each in tier if each.name == name)
+
+
+def test_each_service_gets_its_own_role_and_no_other_services_password() -> None:
+    for name in SERVICES:
+        env = child(planned(), name).env
+        assert env["DATABASE_URL"] == f"postgresql://paddock_{name}:{name}-secret@127.0.0.1:5432/postgres"
+        others = [other for other in SERVICES if other != name]
+        assert not [value for value in env.values() for other in others if f"{other}-secret" in value]
+
+
+def test_the_gateway_gets_no_database() -> None:
+    assert "DATABASE_URL" not in child(planned(), "gateway").env
+
+
+def test_an_administrators_url_from_outside_reaches_the_preparation_only() -> None:
+    plan = planned(environ={"DATABASE_URL": "postgresql://root:hunter2@db/paddock"})
+    assert plan.prepare is not None
+    everywhere = [each for tier in (plan.early, *plan.tiers) for each in tier]
+    assert not [each.name for each in everywhere if "hunter2" in str(each.env)]
+
+
+def test_everybody_knows_where_everybody_is() -> None:
+    env = child(planned(), "gateway").env
+    assert [env[f"{name.upper()}_URL"] for name in SERVICES] == [ADDRESSES.url(name) for name in SERVICES]
+    assert env["PORT"] == str(ADDRESSES.ports["gateway"])
+
+
+def test_a_simulated_season_is_polled_eagerly_from_the_simulator() -> None:
+    plan = planned()
+    env = child(plan, "ingest").env
+    assert env["JOLPICA_URL"] == f"{ADDRESSES.url('trackside')}/ergast/f1"
+    assert env["INGEST_POLL_SECONDS"] == "1"
+    assert env["INGEST_SEASON"] == "2026"
+    argv = " ".join(child(plan, "trackside").argv)
+    assert "--pace 120 --start 2026-03-01T12:00:00+00:00 --seed 7" in argv
+
+
+def test_a_live_season_has_no_simulator_and_polls_as_politely_as_the_service_does_by_itself() -> None:
+    plan = planned("live")
+    assert plan.early == ()
+    assert "trackside" not in child_names(Season(source="live", year=2026, seed=1, pace=1, start=datetime.now(UTC)))
+    own = {key for key in child(plan, "ingest").env if key.startswith(("INGEST_", "JOLPICA_"))}
+    assert own == {"INGEST_URL", "INGEST_SEASON"}
+
+
+def test_a_recorded_season_comes_from_its_folder() -> None:
+    argv = " ".join(child(planned("recorded"), "trackside").argv)
+    assert argv.endswith("--recorded /data/jolpica --season 2026")
+    assert "--seed" not in argv
+
+
+@pytest.mark.parametrize("name", ["auth", "trackside", "gateway"])
+def test_children_inherit_the_environment_of_the_run(name: str) -> None:
+    assert child(planned(environ={"LOG_LEVEL": "DEBUG"}), name).env["LOG_LEVEL"] == "DEBUG"
