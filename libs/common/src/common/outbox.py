@@ -200,9 +200,7 @@ class Publisher:
     async def send(self, rows: list[asyncpg.Record]) -> list[tuple[int, int]]:
         """Publish the rows in order; return (row id, stream sequence) of those that were acknowledged."""
         futures = [
-            await self._js.publish_async(
-                row["subject"], row["body"], stream=topology.EVENTS, headers=headers_of(row), wait_stall=ACK_SECONDS
-            )
+            await self._js.publish_async(row["subject"], row["body"], stream=topology.EVENTS, headers=headers_of(row))
             for row in rows
         ]
         _, late = await asyncio.wait(futures, timeout=ACK_SECONDS)

@@ -14,10 +14,10 @@ from trackside.classification import (
     Rows,
     add_time,
     disqualify,
-    millis_of,
     strike_qualifying,
     swap,
     swap_qualifying,
+    timed,
 )
 from trackside.season import Season, Weekend
 
@@ -67,7 +67,7 @@ def _amend_rows(rows: Rows, amendment: Amendment) -> Rows:
         if not (row.classified and by_name[amendment.other_driver_id].classified):
             raise AmendmentError("only classified cars can change places")
         return swap(rows, amendment.driver_id, amendment.other_driver_id, year, sprint=sprint)
-    if millis_of(row) is None or not row.classified:
+    if not timed(row):
         raise AmendmentError(f"{amendment.driver_id} has no time to add a penalty to")
     return add_time(rows, amendment.driver_id, round((amendment.seconds or 0) * 1000), year, sprint=sprint)
 

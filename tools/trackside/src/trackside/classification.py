@@ -1,17 +1,17 @@
-"""The order of a race's cars as stewards write it: places, gaps, points and fastest-lap ranks of given rows.
+"""The order of a race's cars as stewards write it: places, gaps and points of given rows.
 
 Pure functions of rows, used to write a generated race and to amend any race after the fact.
 """
 
 from collections.abc import Iterable, Sequence
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from trackside.bodies import FastestLap, QualifyingRow, RaceTime, ResultRow
 from trackside.lap_times import gap_text, lap_millis, race_text
 from trackside.points import points_of, text
-from trackside.statuses import DISQUALIFIED
+from trackside.statuses import DISQUALIFIED, RETIRED
 
 Rows = tuple[ResultRow, ...]
 
@@ -23,33 +23,47 @@ def millis_of(row: ResultRow) -> int | None:
     return int(row.time.millis)
 
 
-def _ranked(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """Rank fastest laps anew, the earlier lap first where two are equal; rows without a lap keep none."""
-    timed = [
+def rank_laps(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Rank the fastest laps, the earlier lap first where two are equal; rows without a lap get none."""
+    quickest = [
         (lap_millis(lap.time.time), int(lap.lap), index)
         for index, row in enumerate(rows)
         if (lap := row.fastest_lap) is not UNSET and lap.time is not UNSET
     ]
-    ranks = {index: str(rank) for rank, (_, _, index) in enumerate(sorted(timed), start=1)}
-    ranked = list(rows)
-    for index, rank in ranks.items():
-        lap = rows[index].fastest_lap
-        if isinstance(lap, FastestLap):
-            ranked[index] = replace(rows[index], fastest_lap=replace(lap, rank=rank))
-    return ranked
+    ranks = {index: str(rank) for rank, (_, _, index) in enumerate(sorted(quickest), start=1)}
+    return [
+        row if row.fastest_lap is UNSET else replace(row, fastest_lap=replace(row.fastest_lap, rank=ranks[index]))
+        for index, row in enumerate(rows)
+    ]
+
+
+def _close_rank(rows: Sequence[ResultRow], struck: FastestLap | UnsetType) -> list[ResultRow]:
+    """Let the fastest laps behind a struck one move up."""
+    if struck is UNSET or struck.rank is UNSET:
+        return list(rows)
+    gone = int(struck.rank)
+
+    def moved(row: ResultRow) -> ResultRow:
+        lap = row.fastest_lap
+        if lap is UNSET or lap.rank is UNSET or int(lap.rank) <= gone:
+            return row
+        return replace(row, fastest_lap=replace(lap, rank=str(int(lap.rank) - 1)))
+
+    return [moved(row) for row in rows]
 
 
 def _gap(row: ResultRow, winner_millis: int | None, *, first: bool) -> ResultRow:
+    """Write a time anew. A retired car's, which some bodies have without a text, is left alone."""
     millis = millis_of(row)
-    if millis is None or winner_millis is None:
+    if millis is None or winner_millis is None or row.status == RETIRED:
         return row
     shown = race_text(millis) if first else gap_text(millis - winner_millis)
     return replace(row, time=RaceTime(time=shown, millis=str(millis)))
 
 
 def settle(rows: Iterable[ResultRow], year: int, *, sprint: bool) -> Rows:
-    """Give rows in their final order their positions, gaps, fastest-lap ranks and points."""
-    ordered = _ranked(list(rows))
+    """Give rows in their final order their positions, gaps and points. Settled rows stay as they are."""
+    ordered = list(rows)
     winner_millis = millis_of(ordered[0]) if ordered else None
     settled = []
     for place, row in enumerate(ordered, start=1):
@@ -62,12 +76,9 @@ def settle(rows: Iterable[ResultRow], year: int, *, sprint: bool) -> Rows:
 def disqualify(rows: Rows, driver_id: str, year: int, *, sprint: bool) -> Rows:
     """Strike a car out: last of all, without time, lap or points; the others move up."""
     kept = [row for row in rows if row.driver.driver_id != driver_id]
-    struck = [
-        replace(row, position_text="D", status=DISQUALIFIED, time=UNSET, fastest_lap=UNSET)
-        for row in rows
-        if row.driver.driver_id == driver_id
-    ]
-    return settle([*kept, *struck], year, sprint=sprint)
+    struck = next(row for row in rows if row.driver.driver_id == driver_id)
+    last = replace(struck, position_text="D", status=DISQUALIFIED, time=UNSET, fastest_lap=UNSET)
+    return settle([*_close_rank(kept, struck.fastest_lap), last], year, sprint=sprint)
 
 
 def add_time(rows: Rows, driver_id: str, millis: int, year: int, *, sprint: bool) -> Rows:
@@ -82,11 +93,16 @@ def add_time(rows: Rows, driver_id: str, millis: int, year: int, *, sprint: bool
     return settle(_in_order_of_time([penalised(row) for row in rows]), year, sprint=sprint)
 
 
+def timed(row: ResultRow) -> bool:
+    """Whether a row is ordered by a time: classified at the flag, and with one."""
+    return row.classified and row.status != RETIRED and millis_of(row) is not None
+
+
 def _in_order_of_time(rows: Sequence[ResultRow]) -> list[ResultRow]:
     """Sort the classified cars with a time among those of the same number of laps; everybody else stays."""
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
-        if row.classified and millis_of(row) is not None:
+        if timed(row):
             groups.setdefault(row.laps, []).append(index)
     ordered = list(rows)
     for places in groups.values():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-DEFAULT_SEED = 2026
+DEFAULT_SEED = 24
 PUBLIC_URL = "http://trackside.localhost"
 """Stands in bodies as the server's own address, so that they are the same on every port."""
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import datetime
+from functools import lru_cache
 from random import Random
 
 from msgspec.structs import replace
@@ -17,6 +18,19 @@ from trackside.throttle import Throttle
 from trackside.timetable import Timetable, lay
 
 
+@lru_cache(maxsize=4)
+def generated(year: int, seed: int) -> Season:
+    """The season of a seed; kept, for it never changes and takes a moment to invent.
+
+    Raises:
+        ConfigError: there are no facts to generate from.
+    """
+    rounds, cars = calendar.load(year), entries.load(year)
+    if rounds is None or cars is None:
+        raise ConfigError(f"there are no facts to generate season {year} from; there are for 2026")
+    return generator.generate(rounds, cars, PUBLIC_URL, Random(seed))  # noqa: S311 - a simulation
+
+
 def build_season(config: Config) -> Season:
     """The season of a configuration, complete.
 
@@ -29,14 +43,12 @@ def build_season(config: Config) -> Season:
         except recorded.RecordingError as error:
             raise ConfigError(str(error)) from error
     else:
-        rounds, cars = calendar.load(config.season), entries.load(config.season)
-        if rounds is None or cars is None:
-            raise ConfigError(f"there are no facts to generate season {config.season} from; there are for 2026")
-        season = generator.generate(rounds, cars, PUBLIC_URL, Random(config.seed))  # noqa: S311 - a simulation
+        season = generated(config.season, config.seed)
     if config.rounds is not None:
-        season = season.limited(*config.rounds)
-    if not season.weekends:
-        raise ConfigError(f"season {config.season} has no rounds {config.rounds}")
+        first, last = config.rounds
+        season = season.limited(first, last)
+        if not season.weekends:
+            raise ConfigError(f"season {config.season} has no rounds {first}-{last}")
     return season
 
 

@@ -6,7 +6,7 @@ from random import Random
 from msgspec import UNSET, UnsetType
 
 from trackside.bodies import FastestLap, Lap, LapTime, PitStop, RaceTime, ResultRow, Timing
-from trackside.classification import Rows, settle
+from trackside.classification import Rows, rank_laps, settle
 from trackside.lap_times import lap_text
 from trackside.racing import Car, Run
 from trackside.statuses import DID_NOT_START, FINISHED, LAPPED, RETIRED
@@ -73,7 +73,7 @@ def classification(cars: tuple[Car, ...], runs: tuple[Run, ...], year: int, rng:
         *(row for row in finished if not row.classified),
         *(_absent(car) for car in cars if not car.starts),
     ]
-    return settle(rows, year, sprint=sprint)
+    return settle(rank_laps(rows), year, sprint=sprint)
 
 
 def laps(runs: tuple[Run, ...]) -> tuple[Lap, ...]:
