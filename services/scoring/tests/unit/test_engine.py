@@ -76,32 +76,48 @@ def test_a_car_that_crashed_after_its_time_in_qualifying_keeps_its_place(car: Ma
 
 
 @pytest.mark.parametrize(
-    ("millis", "points"),
-    [(1999, 20), (2000, 10), (2199, 10), (2200, 5), (2499, 5), (2500, 2), (3000, 2), (3001, 0), (9330, 0)],
+    ("session", "status", "sentence"),
+    [
+        (Q, CarStatus.FINISHED, "qualified P2: +9"),
+        (Q, CarStatus.NOT_CLASSIFIED, "not classified in qualifying: -5"),
+        (Q, CarStatus.DISQUALIFIED, "disqualified from qualifying: -5"),
+        (R, DNF, "retired: -20"),
+        (R, CarStatus.NOT_CLASSIFIED, "not classified: -20"),
+        (R, CarStatus.DNS, "did not start: -20"),
+        (R, CarStatus.DISQUALIFIED, "disqualified: -20"),
+    ],
 )
-def test_each_pit_stop_time_has_one_tier(car: MakeCar, scored: Score, millis: int, points: int) -> None:
-    cars = [car("haas/ocon", 1, grid=1), car("rb/hadjar", 2, grid=2)]
-    stops = [StationaryStop(driver_id="ocon", constructor_id="haas", millis=millis)]
-    row = scored(R, cars, Facts(stops=stops)).of("haas")["pit_stop"]
-    assert (row.points, row.quantity) == (points, millis)
+def test_each_way_to_end_a_session_has_its_sentence(
+    car: MakeCar, scored: Score, session: SessionKind, status: CarStatus, sentence: str
+) -> None:
+    first = scored(session, [car("haas/ocon", 2, status, grid=2, q1="1:20.0")]).of("ocon").values()
+    assert next(iter(first)).explanation == sentence
 
 
-def test_a_world_record_stop_earns_its_tier_the_fastest_and_the_record(car: MakeCar, scored: Score) -> None:
-    stops = [StationaryStop(driver_id="ocon", constructor_id="haas", millis=1790)]
-    result = scored(R, [car("haas/ocon", 1, grid=1)], Facts(stops=stops))
-    pits = {name: points for name, points in result.points("haas").items() if "pit" in name}
-    assert pits == {"pit_stop": 20, "fastest_pit_stop": 5, "pit_stop_record": 15}
-    assert result.of("haas")["pit_stop_record"].explanation == "world record pit stop, 1.79 s: +15"
+def test_not_taking_part_and_having_no_time_have_their_sentences(car: MakeCar, scored: Score) -> None:
+    cars = [car("haas/ocon", 1, q2="1:20.0"), car("haas/bearman", 2)]
+    result = scored(Q, cars, absent=[Absentee(driver_id="doohan")])
+    assert result.of("doohan")["absent"].explanation == "did not take part: -5"
+    assert result.of("bearman")["no_time"].explanation == "no time set in qualifying: -5"
+    assert result.points("ocon") == {"position": 10}
 
 
-def test_constructors_with_the_same_fastest_stop_share_the_bonus(car: MakeCar, scored: Score) -> None:
-    cars = [car("haas/ocon", 1, grid=1), car("rb/hadjar", 2, grid=2)]
-    stops = [
-        StationaryStop(driver_id="ocon", constructor_id="haas", millis=2180),
-        StationaryStop(driver_id="hadjar", constructor_id="rb", millis=2180),
-    ]
-    result = scored(R, cars, Facts(stops=stops))
-    assert [result.of(team)["fastest_pit_stop"].points for team in ("haas", "rb")] == [5, 5]
+def test_quantities_count_what_the_component_is_about(car: MakeCar, scored: Score) -> None:
+    qualifying = scored(Q, [car(f"haas/d{place}", place, q1="1:20.0") for place in (9, 12)])
+    race = scored(R, [car("haas/d1", 9, grid=9), car("haas/d2", 14, grid=11)], Facts(overtakes={"d1": 2, "d2": 3}))
+    assert qualifying.of("haas")["qualifying_tier"].quantity == 1
+    assert qualifying.of("d9")["position"].quantity == 9
+    assert (race.of("haas")["places"].quantity, race.of("haas")["overtakes"].quantity) == (-3, 5)
+    assert (race.of("d1")["places"].quantity, race.of("d1")["places"].points) == (0, 0)
+    assert race.of("haas")["position"].quantity == 2
+
+
+def test_a_sum_is_missing_as_soon_as_one_of_its_parts_is(car: MakeCar, scored: Score) -> None:
+    row = scored(R, [car("haas/d1", 9, grid=0), car("haas/d2", 14, grid=15)]).of("haas")["places"]
+    assert (row.missing, row.points) == (True, 1)
+    assert row.explanation == (
+        "d1 the place on the grid is not known: 0 for now; d2 1 place gained, grid 15 to 14: +1; sum +1"
+    )
 
 
 def test_a_constructor_gets_the_sum_of_its_drivers_without_the_driver_of_the_day(car: MakeCar, scored: Score) -> None:

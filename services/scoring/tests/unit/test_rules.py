@@ -62,6 +62,15 @@ def test_2026_says_only_what_changed_and_keeps_the_rest() -> None:
     assert (extra.points, extra.mark) == (-20, Mark.DISPUTED)
 
 
+def test_a_table_that_is_given_replaces_the_one_below_as_a_whole() -> None:
+    rules = parse_rule_set(
+        'name = "house"\ntitle = "House"\nextends = "official-2025"\n'
+        '[race.keeps]\nnc = ["overtakes"]\nmark = "exact"\nsource = "House rules."\n'
+    )
+    assert (rules.race.keeps.dnf, rules.race.keeps.nc, rules.race.keeps.otherwise) == ((), ("overtakes",), None)
+    assert rules.race.overtake == rule_set("official-2025").race.overtake
+
+
 def test_the_format_can_say_what_was_different_in_2024() -> None:
     rules = parse_rule_set(OFFICIAL_2024)
     stops = rules.race.constructors.pit_stops

@@ -16,7 +16,11 @@ def test_a_team_scores_the_sum_of_its_drivers_and_constructors() -> None:
         (AssetKind.DRIVER, "albon"): 7,
         (AssetKind.CONSTRUCTOR, "mclaren"): 90,
     }
-    assert team_points(["norris", "stroll"], ["mclaren", "haas"], points) == 110
+    assert team_points(["norris", "stroll"], ["mclaren"], points) == 110
+
+
+def test_an_asset_that_has_no_points_yet_counts_zero() -> None:
+    assert team_points(["norris"], ["haas"], {}) == 0
 
 
 def test_a_driver_and_a_constructor_of_one_name_are_two_assets() -> None:
