@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ ADDRESSES = Addresses(
     database_url="postgresql://postgres@127.0.0.1:5432/postgres",
     nats_url="nats://127.0.0.1:4222",
     redis_url="redis://127.0.0.1:6379/0",
+    home=Path("/state"),
     passwords={name: f"{name}-secret" for name in SERVICES},
 )
 
@@ -55,24 +57,25 @@ def test_everybody_knows_where_everybody_is() -> None:
 def test_a_simulated_season_is_polled_eagerly_from_the_simulator() -> None:
     plan = planned()
     env = child(plan, "ingest").env
-    assert env["JOLPICA_URL"] == f"{ADDRESSES.url('trackside')}/ergast/f1"
+    assert env["INGEST_JOLPICA_URL"] == f"{ADDRESSES.url('trackside')}/ergast/f1"
     assert env["INGEST_POLL_SECONDS"] == "1"
     assert env["INGEST_SEASON"] == "2026"
     argv = " ".join(child(plan, "trackside").argv)
-    assert "--pace 120 --start 2026-03-01T12:00:00+00:00 --seed 7" in argv
+    assert "--pace 120 --start 2026-03-01T12:00:00+00:00 --state /state/trackside.json" in argv
+    assert argv.endswith("--season 2026 --seed 7")
 
 
 def test_a_live_season_has_no_simulator_and_polls_as_politely_as_the_service_does_by_itself() -> None:
     plan = planned("live")
     assert plan.early == ()
     assert "trackside" not in child_names(Season(source="live", year=2026, seed=1, pace=1, start=datetime.now(UTC)))
-    own = {key for key in child(plan, "ingest").env if key.startswith(("INGEST_", "JOLPICA_"))}
+    own = {key for key in child(plan, "ingest").env if key.startswith("INGEST_")}
     assert own == {"INGEST_URL", "INGEST_SEASON"}
 
 
 def test_a_recorded_season_comes_from_its_folder() -> None:
     argv = " ".join(child(planned("recorded"), "trackside").argv)
-    assert argv.endswith("--recorded /data/jolpica --season 2026")
+    assert argv.endswith("--season 2026 --recorded /data/jolpica")
     assert "--seed" not in argv
 
 

@@ -29,9 +29,10 @@ def _parser() -> argparse.ArgumentParser:
     option("--source", "SOURCE", str, "where races come from, by default sim", choices=("sim", "live", "recorded"))
     option("--state", "PADDOCK_STATE", Path, "state directory, by default .paddock")
     option("--pace", "PACE", float, "seconds per race weekend, by default 120")
-    option("--seed", "SEED", int, "decides a simulated season, by default 1")
+    option("--seed", "SEED", int, "decides a simulated season, by default 24")
     option("--recorded", "RECORDED", Path, "folder of recorded bodies")
     option("--season", "SEASON", int, "year of the season")
+    option("--rounds", "ROUNDS", str, "the only rounds to run, as 1-3")
     option("--teams", "TEAMS", int, f"demo teams, by default {DEFAULT_TEAMS}; 0 seeds nothing")
     return parser
 
@@ -57,6 +58,7 @@ def _run(options: argparse.Namespace, screen: Screen) -> str | None:
         seed=options.seed,
         recorded=options.recorded,
         season=options.season,
+        rounds=options.rounds,
         port=options.port or DEFAULT_PORT,
         environ=os.environ,
         report=screen.incident,

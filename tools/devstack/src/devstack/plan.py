@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from devstack.program import Child
@@ -31,6 +32,8 @@ class Addresses:
     nats_url: str
     redis_url: str
     passwords: Mapping[str, str]
+    home: Path
+    """The state directory."""
 
     def url(self, name: str) -> str:
         """Base URL of a child."""
@@ -94,15 +97,18 @@ def _extra(name: str, addresses: Addresses, season: Season) -> dict[str, str]:
         return {}
     own = {"INGEST_SEASON": str(season.year)}
     if season.source != "live":
-        own |= EAGER_POLLING | {"JOLPICA_URL": f"{addresses.url('trackside')}/ergast/f1"}
+        own |= EAGER_POLLING | {"INGEST_JOLPICA_URL": f"{addresses.url('trackside')}/ergast/f1"}
     return own
 
 
 def _trackside(addresses: Addresses, season: Season, environ: Mapping[str, str]) -> Child:
     arguments = ["--host", HOST, "--port", str(addresses.ports["trackside"])]
     arguments += ["--pace", f"{season.pace:g}", "--start", season.start.isoformat()]
+    arguments += ["--state", str(addresses.home / "trackside.json")]
+    if season.rounds:
+        arguments += ["--rounds", season.rounds]
     if season.source == "recorded":
-        arguments += ["--recorded", str(season.recorded), "--season", str(season.year)]
+        arguments += ["--season", str(season.year), "--recorded", str(season.recorded)]
     else:
-        arguments += ["--seed", str(season.seed)]
+        arguments += ["--season", str(season.year), "--seed", str(season.seed)]
     return _python("trackside", addresses, environ, *arguments)

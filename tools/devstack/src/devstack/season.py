@@ -12,7 +12,7 @@ Source = Literal["sim", "live", "recorded"]
 LEAD_SECONDS = 20.0
 """From the first start to the beginning of a season's timetable: time for the services to be ready."""
 DEFAULT_PACE_SECONDS = 120.0
-DEFAULT_SEED = 1
+DEFAULT_SEED = 24
 SIMULATED_YEAR, RECORDED_YEAR = 2026, 2024
 
 
@@ -30,6 +30,8 @@ class Season:
     """When the timetable begins (UTC); without meaning for a live season."""
     recorded: str | None = None
     """Folder of recorded bodies."""
+    rounds: str | None = None
+    """The only rounds to run, as ``1-3``; None is the whole season."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class Wish:
     pace: float | None = None
     start: datetime | None = None
     recorded: Path | None = None
+    rounds: str | None = None
 
     def explicit(self) -> dict[str, object]:
         """What was really asked for, as a `Season` has it."""
@@ -65,4 +68,5 @@ class Wish:
             pace=DEFAULT_PACE_SECONDS if self.pace is None else self.pace,
             start=self.start or now + timedelta(seconds=LEAD_SECONDS),
             recorded=str(self.recorded.absolute()) if self.recorded else None,
+            rounds=self.rounds,
         )

@@ -46,6 +46,7 @@ class Stack:
         start: datetime | None = None,
         recorded: Path | None = None,
         season: int | None = None,
+        rounds: str | None = None,
         port: int | None = None,
         durable: bool = True,
         environ: Mapping[str, str] | None = None,
@@ -56,11 +57,13 @@ class Stack:
         """Decide what to run; nothing starts.
 
         What is None is as the state directory has it, else as the default says. ``pace`` is seconds per race weekend,
-        ``port`` the gateway's (None: any free one). ``environ`` may name servers to use instead of embedded ones:
-        ``DATABASE_URL`` (an administrator's), ``NATS_URL``, ``REDIS_URL``. ``durable=False`` spares the disk.
-        ``report`` hears of deaths, ``step`` of the progress of a start.
+        ``rounds`` the only ones to run, as ``1-3``, ``port`` the gateway's (None: any free one). ``environ`` may name
+        servers to use instead of embedded ones: ``DATABASE_URL`` (an administrator's), ``NATS_URL``, ``REDIS_URL``.
+        ``durable=False`` spares the disk. ``report`` hears of deaths, ``step`` of the progress of a start.
         """
-        self._wish = Wish(source=source, year=season, seed=seed, pace=pace, start=start, recorded=recorded)
+        self._wish = Wish(
+            source=source, year=season, seed=seed, pace=pace, start=start, recorded=recorded, rounds=rounds
+        )
         self._port = port
         self._durable = durable
         self._environ = dict(environ or {})
@@ -129,6 +132,7 @@ class Stack:
             database_url=urls["postgres"],
             nats_url=urls["nats"],
             redis_url=urls["valkey"],
+            home=self.state.path,
             passwords={name: self.state.secret(f"database-{name}") for name in plan.SERVICES},
         )
 
