@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from rich.console import Console
-from rich.table import Table
 
 from devstack import feed
 from devstack.stack import Stack
 from devstack.story import TOLD, Story
 
 READY_SECONDS = 10.0
+LABEL_WIDTH = 15
 
 
 class Screen:
@@ -81,12 +81,10 @@ class Screen:
             "Redis": stack.redis_url,
             "Logs": str(stack.state.logs),
         }
-        table = Table.grid(padding=(0, 2))
+        self._console.print("\n[bold green]Paddock is up.[/bold green] Ctrl-C stops it and keeps the data.\n")
         for name, value in rows.items():
             if value:
-                table.add_row(f"  [bold]{name}[/bold]", _plain(value))
-        self._console.print("\n[bold green]Paddock is up.[/bold green] Ctrl-C stops it and keeps the data.\n")
-        self._console.print(table)
+                self._console.print(f"  [bold]{name:<{LABEL_WIDTH}}[/bold]{_plain(value)}")
         self._console.print()
 
 
