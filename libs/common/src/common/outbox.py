@@ -7,6 +7,7 @@ has a ``slot``, and scheduling the slot again replaces what it holds as long as 
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -85,16 +86,7 @@ async def publish(
     session: AsyncSession, event: Event, *, deliver_at: datetime | None = None, slot: str | None = None
 ) -> UUID:
     """Store the event in the caller's transaction; the relay sends it after the commit, not before ``deliver_at``."""
-    event_id = uuid4()
-    values: dict[str, Any] = {
-        "event_id": event_id,
-        "subject": event.subject,
-        "key": event.key(),
-        "source": event.source,
-        "body": encode(event),
-        "traceparent": telemetry.current_traceparent(),
-        "slot": slot,
-    }
+    values = _values(event) | {"slot": slot}
     if deliver_at is not None:
         values["deliver_at"] = deliver_at
     row = insert(_OUTBOX).values(**values)
@@ -106,7 +98,26 @@ async def publish(
         )
     await session.execute(row)
     await session.execute(text(f"NOTIFY {channel(event.source)}"))
+    event_id: UUID = values["event_id"]
     return event_id
+
+
+async def publish_all(session: AsyncSession, events: Sequence[Event]) -> None:
+    """Store many events of one service in the caller's transaction, in their order and in one round trip."""
+    if events:
+        await session.execute(insert(_OUTBOX), [_values(event) for event in events])
+        await session.execute(text(f"NOTIFY {channel(events[0].source)}"))
+
+
+def _values(event: Event) -> dict[str, Any]:
+    return {
+        "event_id": uuid4(),
+        "subject": event.subject,
+        "key": event.key(),
+        "source": event.source,
+        "body": encode(event),
+        "traceparent": telemetry.current_traceparent(),
+    }
 
 
 async def cancel(session: AsyncSession, slot: str) -> bool:

@@ -142,3 +142,15 @@ async def test_a_second_delivery_changes_nothing(database: Database, settings: S
         await eventually(lambda: notes(database, str(marker.user_id)), what="the marker behind the duplicate")
     await client.close()
     assert await notes(database, str(event.user_id)) == 1
+
+
+async def test_many_events_stored_at_once_leave_in_their_order(database: Database, settings: Settings) -> None:
+    events = [registered() for _ in range(50)]
+    async with relaying(database, settings), consuming(note_taker(uuid4().hex), database, settings):
+        async with database.transaction() as session:
+            await outbox.publish_all(session, events)
+            await outbox.publish_all(session, [])
+        await eventually(lambda: notes(database, str(events[-1].user_id)), what="the last of many")
+    async with database.transaction() as session:
+        sent = await session.scalars(text("SELECT key FROM outbox ORDER BY stream_seq"))
+    assert list(sent) == [str(event.user_id) for event in events]
