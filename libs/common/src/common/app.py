@@ -7,8 +7,9 @@ import asyncio
 import contextlib
 import gc
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import uvicorn
 from litestar import Litestar
@@ -18,6 +19,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins.opentelemetry import OpenTelemetryConfig, OpenTelemetryPlugin
 from litestar.plugins.prometheus import PrometheusConfig, PrometheusController
+from litestar.types import ASGIApp
 from litestar.types import ControllerRouterHandler as RouteHandler
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -61,7 +63,7 @@ def service_app(  # noqa: PLR0913 - the one place where a service is put togethe
     """Wire a service: database, relay, consumers and background tasks live and die with the app."""
     database = Database(settings, service)
     bus = Bus(consumers, database, settings.nats_url) if consumers else None
-    tasks: list[tuple[str, Callable[[Litestar], Coroutine[Any, Any, None]]]] = []
+    tasks: list[tuple[str, Background]] = []
     if relay:
         outbox = Relay(database, settings.nats_url)
         tasks.append(("relay", lambda _: outbox.run()))
@@ -72,19 +74,14 @@ def service_app(  # noqa: PLR0913 - the one place where a service is put togethe
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        running = [asyncio.create_task(_endless(name, task, app), name=name) for name, task in tasks]
-        gc.collect()
-        gc.freeze()
         try:
-            yield
+            async with in_background(app, tasks):
+                yield
         finally:
-            if bus:
-                await bus.drain()
-            await _cancel(running)
             await database.close()
 
     return Litestar(
-        route_handlers=[*route_handlers, *health.routes(service, database, bus), _Metrics],
+        route_handlers=[*route_handlers, *health.routes(service, database, bus), Metrics],
         lifespan=[lifespan],
         dependencies={
             "session": Provide(provide_session),
@@ -123,11 +120,27 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=0.5)
 
 
-class _Metrics(PrometheusController):
+class Metrics(PrometheusController):
+    """``/metrics``, in no document."""
+
     include_in_schema = False
 
 
-async def _endless(name: str, task: Callable[[Litestar], Coroutine[Any, Any, None]], app: Litestar) -> None:
+@contextlib.asynccontextmanager
+async def in_background(app: Litestar, tasks: Sequence[tuple[str, Background]]) -> AsyncIterator[None]:
+    """Run named tasks while the block lasts; what start-up allocated is no longer looked at by the collector."""
+    running = [asyncio.create_task(_endless(name, task, app), name=name) for name, task in tasks]
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _endless(name: str, task: Background, app: Litestar) -> None:
     """Run a background task for the life of the app; a bug in it is logged and the task starts again."""
     while True:
         try:
@@ -139,7 +152,24 @@ async def _endless(name: str, task: Callable[[Litestar], Coroutine[Any, Any, Non
         await asyncio.sleep(1)
 
 
-def serve(service: str, create_app: Callable[[Any], Litestar], settings: Settings) -> None:
+@runtime_checkable
+class Drainable(Protocol):
+    """An app with answers that never end by themselves."""
+
+    def drain(self) -> None:
+        """End those answers; the process is about to stop."""
+        ...
+
+
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop as uvicorn does, which waits for answers in flight, after the endless ones were told to end."""
+        if isinstance(self.config.app, Drainable):
+            self.config.app.drain()
+        await super().shutdown(sockets)
+
+
+def serve(service: str, create_app: Callable[[Any], ASGIApp], settings: Settings) -> None:
     """Run the app until SIGTERM or SIGINT, drain, and exit with 0."""
     setup_logging(service, settings)
     telemetry.setup_tracing(service, settings)
@@ -151,8 +181,9 @@ def serve(service: str, create_app: Callable[[Any], Litestar], settings: Setting
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # uvicorn would believe X-Forwarded-For from anybody on this machine
         timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=16 * 1024,
     )
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run()
+        _Server(config).run()

@@ -6,7 +6,7 @@ An access token is an EdDSA JWT (RFC 9068): header ``typ: at+jwt`` and ``kid``, 
 
 import asyncio
 import time
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 import httpx
@@ -32,6 +32,13 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UUID
     username: str
     token_id: str
+
+
+class KeySource(Protocol):
+    """Where a verifier finds the public key of a key id."""
+
+    async def find(self, key_id: str) -> jwt.PyJWK | None:
+        """Return the key, or nothing when there is none of that id."""
 
 
 class KeySet:
@@ -66,10 +73,10 @@ class KeySet:
 
 
 class TokenVerifier:
-    """Turns a bearer token into a `Principal`."""
+    """Turns a bearer token into a `Principal`, with the keys that ``auth_url`` serves unless ``keys`` is given."""
 
-    def __init__(self, auth_url: str, issuer: str, audience: str) -> None:
-        self._keys = KeySet(auth_url)
+    def __init__(self, auth_url: str, issuer: str, audience: str, *, keys: KeySource | None = None) -> None:
+        self._keys: KeySource = keys or KeySet(auth_url)
         self._issuer = issuer
         self._audience = audience
 

@@ -22,7 +22,7 @@ import msgspec
 import pytest
 from asgi_lifespan import LifespanManager
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from litestar import Litestar
+from litestar.types import ASGIApp
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -121,7 +121,7 @@ async def settings_for(prepared: Servers, tokens: "TokenMaker") -> SettingsMaker
 
 
 @contextlib.asynccontextmanager
-async def running(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+async def running(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
     """Run an app with its lifespan in this event loop and give a client for it."""
     asgi: Any = app  # Litestar's ASGI types are narrower than the two libraries'
     async with (

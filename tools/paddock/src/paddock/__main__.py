@@ -1,0 +1,48 @@
+"""`paddock`: for operators, and for the documents that are generated.
+
+paddock docs write     write docs/ and .env.example from the code
+paddock docs check     fail when a committed document is not what the code says
+paddock topology apply create or update the JetStream streams of NATS_URL
+"""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+
+import asyncpg
+
+from common.settings import SettingsError
+from paddock import documents, migration
+
+
+def main() -> None:
+    """Run one command."""
+    match sys.argv[1:]:
+        case ["docs", "write"]:
+            for path in documents.write(Path.cwd()):
+                print(f"wrote {path}")
+        case ["docs", "check"]:
+            stale = documents.stale(Path.cwd())
+            if stale:
+                sys.exit("not what the code says, run `make docs`: " + ", ".join(stale))
+        case ["topology", "apply"]:
+            _print(migration.apply_topology())
+        case ["migrate"]:
+            _print(migration.run())
+        case _:
+            sys.exit(__doc__)
+
+
+def _print(work: Coroutine[None, None, list[str]]) -> None:
+    try:
+        for line in asyncio.run(work):
+            print(line)
+    except SettingsError as error:
+        sys.exit(str(error))
+    except (OSError, asyncpg.PostgresError) as error:
+        sys.exit(f"PostgreSQL refused: {error}; check DATABASE_URL")
+
+
+if __name__ == "__main__":
+    main()

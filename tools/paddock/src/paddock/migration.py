@@ -1,0 +1,47 @@
+"""`paddock migrate`: everything that must exist before a service starts, in one command, safe to repeat."""
+
+import asyncio
+import os
+
+from sqlalchemy.engine import make_url
+
+from common import migrate, topology
+from common.settings import Settings, SettingsError
+
+NATS_SECONDS = 30
+
+
+async def run() -> list[str]:
+    """Make roles and schemas, migrate each, and apply the streams when ``NATS_URL`` is set; return a line for each."""
+    admin_url = Settings.load().database_url
+    passwords = {service: _password(service) for service in migrate.SERVICES}
+    await migrate.bootstrap(admin_url, passwords)
+    lines = ["roles and schemas: ready"]
+    for service, password in passwords.items():
+        url = make_url(admin_url).set(username=migrate.role_of(service), password=password)
+        await migrate.upgrade(service, url.render_as_string(hide_password=False))
+        lines.append(f"{service}: migrated")
+    if os.environ.get("NATS_URL"):
+        lines += await apply_topology()
+    return lines
+
+
+async def apply_topology() -> list[str]:
+    """Create or update the streams of ``NATS_URL``; raise `SettingsError` when NATS does not answer."""
+    url = Settings.load().nats_url
+    try:
+        client = await asyncio.wait_for(topology.connect(url, "paddock"), timeout=NATS_SECONDS)
+    except TimeoutError as error:
+        raise SettingsError(f"NATS did not answer within {NATS_SECONDS} s; check NATS_URL") from error
+    try:
+        return await topology.apply(client.jetstream())
+    finally:
+        await client.close()
+
+
+def _password(service: str) -> str:
+    variable = f"PADDOCK_DB_PASSWORD_{service.upper()}"
+    value = os.environ.get(variable)
+    if not value:
+        raise SettingsError(f"{variable} is not set; it becomes the password of the role {migrate.role_of(service)}")
+    return value
