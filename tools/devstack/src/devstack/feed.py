@@ -31,12 +31,14 @@ async def follow(url: str, kinds: tuple[type[Event], ...], on_ready: Callable[[]
     client = await topology.connect(url, "paddock-screen")
     try:
         stream = client.jetstream()
-        position = (await stream.stream_info(topology.EVENTS)).state.last_seq
-        if season := await _last_season(stream):
-            yield season
-        on_ready()
+        position: int | None = None
         while True:
             try:
+                if position is None:
+                    position = (await stream.stream_info(topology.EVENTS)).state.last_seq
+                    if season := await _last_season(stream):
+                        yield season
+                    on_ready()
                 async for sequence, event in _batches(client, stream, kinds, position + 1):
                     position = sequence
                     if event is not None:

@@ -15,6 +15,8 @@ from devstack.stack import Stack
 from devstack.story import TOLD, Story
 
 READY_SECONDS = 10.0
+CALENDAR_SECONDS = 5.0
+"""How long the screen waits for the calendar, which a live source may take its time to tell."""
 LABEL_WIDTH = 15
 
 
@@ -26,6 +28,8 @@ class Screen:
         self._status = self._console.status("") if self._console.is_terminal else None
         self._story = Story()
         self._following = threading.Event()
+        self._calendar = threading.Event()
+        self._welcomed = threading.Event()
 
     def step(self, text: str) -> None:
         """What the start is busy with."""
@@ -52,12 +56,17 @@ class Screen:
         """Learn the season and tell events from now on, in a thread that ends with the process."""
         threading.Thread(target=self._follow, args=(nats_url,), name="devstack-feed", daemon=True).start()
         self._following.wait(READY_SECONDS)
+        self._calendar.wait(CALENDAR_SECONDS)
 
     def _follow(self, nats_url: str) -> None:
         async def tell() -> None:
             async with contextlib.aclosing(feed.follow(nats_url, TOLD, self._following.set)) as events:
                 async for event in events:
-                    if line := self._story.tell(event, datetime.now(UTC)):
+                    line = self._story.tell(event, datetime.now(UTC))
+                    if self._story.known:
+                        self._calendar.set()
+                    if line:
+                        self._welcomed.wait()
                         self.line(line)
 
         asyncio.run(tell())
@@ -67,14 +76,13 @@ class Screen:
         self.calm()
         self._story.leagues = leagues
         gateway = stack.gateway_url
-        following = self._story.next_session(datetime.now(UTC))
         rows = {
             "API": f"{gateway}/api/v1",
             "API docs": f"{gateway}/docs",
             "Demo account": credentials,
             "Demo league": ", ".join(leagues.values()),
             "Season": _season(stack, simulated=self._story.simulated),
-            "Next session": following or "none known; the season may be over (`make clean` begins a new one)",
+            "Next session": self._next_session(),
             "Services": "  ".join(f"{name} {url.rpartition('/')[2]}" for name, url in stack.urls.items()),
             "PostgreSQL": _without_password(stack.database_url),
             "NATS": stack.nats_url,
@@ -86,6 +94,12 @@ class Screen:
             if value:
                 self._console.print(f"  [bold]{name:<{LABEL_WIDTH}}[/bold]{_plain(value)}")
         self._console.print()
+        self._welcomed.set()
+
+    def _next_session(self) -> str:
+        if not self._story.known:
+            return "not known yet; the calendar has not been read"
+        return self._story.next_session(datetime.now(UTC)) or "none; the season is over (`make clean` begins anew)"
 
 
 def _season(stack: Stack, *, simulated: bool) -> str:

@@ -59,6 +59,11 @@ class Story:
             case ResultsAmended():
                 return f"amended, {event.reason}"
 
+    @property
+    def known(self) -> bool:
+        """True once the calendar has been read."""
+        return bool(self._races)
+
     def next_session(self, now: datetime) -> str | None:
         """What comes next and in how many seconds, None when the season is over or unknown."""
         coming = [
