@@ -76,7 +76,11 @@ def service_app(  # noqa: PLR0913 - the one place where a service is put togethe
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         try:
             async with in_background(app, tasks):
-                yield
+                try:
+                    yield
+                finally:
+                    if bus:
+                        await bus.drain()
         finally:
             await database.close()
 
@@ -135,9 +139,7 @@ async def in_background(app: Litestar, tasks: Sequence[tuple[str, Background]]) 
     try:
         yield
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await _cancel(running)
 
 
 async def _endless(name: str, task: Background, app: Litestar) -> None:
@@ -164,8 +166,9 @@ class Drainable(Protocol):
 class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop as uvicorn does, which waits for answers in flight, after the endless ones were told to end."""
-        if isinstance(self.config.app, Drainable):
-            self.config.app.drain()
+        app: object = self.config.app
+        if isinstance(app, Drainable):
+            app.drain()
         await super().shutdown(sockets)
 
 

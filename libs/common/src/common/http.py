@@ -51,6 +51,7 @@ STATUS: Mapping[type[PaddockError], int] = {
 
 CODES = {400: "malformed_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed"}
 CODES |= {413: "body_too_large", 415: "unsupported_media_type", 429: "rate_limited"}
+CODES |= {414: "uri_too_long", 431: "headers_too_large", 504: "upstream_timeout"}
 
 BEARER = [{"bearer": list[str]()}]
 """The `security=` of a route that needs a token."""

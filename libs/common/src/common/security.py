@@ -16,12 +16,17 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 
 from common.errors import UnauthorizedError, UnavailableError
+from common.log import get_logger
+
+log = get_logger(__name__)
 
 ALGORITHM = "EdDSA"
 TYPE = "at+jwt"
 LEEWAY_SECONDS = 10
 REFETCH_SECONDS = 10
 """An unknown key id makes the set be fetched again, at most this often."""
+RETRY_SECONDS = 1
+"""After a failed fetch, how long nobody tries again: `auth` away must not make every caller wait for it."""
 FETCH_SECONDS = 3
 TOKEN_BYTES = 8192
 
@@ -47,15 +52,17 @@ class KeySet:
     def __init__(self, auth_url: str) -> None:
         self._url = auth_url.rstrip("/") + "/.well-known/jwks.json"
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._fetched_at = float("-inf")
+        self._next_fetch = float("-inf")
         self._lock = asyncio.Lock()
 
     async def find(self, key_id: str) -> jwt.PyJWK | None:
         """Return the key, or nothing when `auth` does not know it either."""
         if key_id not in self._keys:
             async with self._lock:
-                if key_id not in self._keys and time.monotonic() - self._fetched_at >= REFETCH_SECONDS:
+                if key_id not in self._keys and time.monotonic() >= self._next_fetch:
                     await self._fetch()
+            if not self._keys:
+                raise UnavailableError("keys_unavailable", "Tokens cannot be verified right now.", retry_after=1)
         return self._keys.get(key_id)
 
     async def _fetch(self) -> None:
@@ -65,11 +72,11 @@ class KeySet:
                 response.raise_for_status()
                 keys = jwt.PyJWKSet.from_dict(response.json())
         except (httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
-            if self._keys:
-                return
-            raise UnavailableError("keys_unavailable", "Tokens cannot be verified right now.", retry_after=1) from error
+            self._next_fetch = time.monotonic() + RETRY_SECONDS
+            log.warning("key set not fetched", error=repr(error))
+            return
         self._keys = {str(key.key_id): key for key in keys.keys}
-        self._fetched_at = time.monotonic()
+        self._next_fetch = time.monotonic() + REFETCH_SECONDS
 
 
 class TokenVerifier:
