@@ -120,7 +120,8 @@ def test_reset_undoes_everything(client: Client) -> None:
     client.post("/control/faults", json={"kind": "500", "times": 9})
     assert client.post("/control/reset").status_code == 204
     assert results(client) == before
-    assert client.get("/control/state").json()["amendments"] == []
+    state = client.get("/control/state").json()
+    assert (state["amendments"], state["faults"], list(state["requests"].values())) == ([], [], [1])
 
 
 def test_a_session_that_has_not_ended_cannot_be_amended(serve: Serve, clock: Hands) -> None:
@@ -187,6 +188,7 @@ def test_an_amended_recording_says_so_and_recomputes_its_standings(recorded_data
         before = client.get("/ergast/f1/2024/3/driverstandings").json()["MRData"]["StandingsTable"]
         untouched = client.get("/ergast/f1/2024/1/driverstandings").json()["MRData"]["StandingsTable"]
         decide(client, "leclerc", "disqualify", season=2024, round=2)
+        second = client.get("/ergast/f1/2024/2/driverstandings").json()["MRData"]["StandingsTable"]
         answer = client.get("/ergast/f1/2024/3/driverstandings")
         after = answer.json()["MRData"]["StandingsTable"]
         same = client.get("/ergast/f1/2024/1/driverstandings").json()["MRData"]["StandingsTable"]
@@ -197,6 +199,7 @@ def test_an_amended_recording_says_so_and_recomputes_its_standings(recorded_data
 
     assert answer.headers["X-Trackside"] == "recorded, amended"
     assert same == untouched
+    assert points(second)["leclerc"] == points(untouched)["leclerc"]
     assert points(before)["leclerc"] - points(after)["leclerc"] == 16  # third place and the fastest lap
     assert points(after)["piastri"] - points(before)["piastri"] == 3  # third instead of fourth
     assert points(after)["max_verstappen"] == points(before)["max_verstappen"]

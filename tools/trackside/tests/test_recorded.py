@@ -9,7 +9,7 @@ import pytest
 from trackside import recorded, standings
 from trackside.classification import settle
 from trackside.recorded import RecordingError
-from trackside.testing import Serve
+from trackside.testing import Client, Serve
 
 BODIES = ["results", "qualifying", "sprint", "pitstops", "driverstandings", "constructorstandings"]
 SEASONS = [2024, 2025]
@@ -120,3 +120,44 @@ def test_a_file_that_is_no_body_is_named(tmp_path: Path) -> None:
     (tmp_path / "2024" / "races.json").write_text('{"MRData": {"RaceTable": {"Races": [{"round": 1}]}}}')
     with pytest.raises(RecordingError, match=r"races\.json is not a Jolpica body"):
         recorded.load(tmp_path, 2024)
+
+
+def written_down(client: Client, root: Path) -> None:
+    """Record a served season into a folder, body by body."""
+
+    def keep(path: str, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(client.get(f"/ergast/f1/2026/{path}").content)
+
+    for name in ("races", "drivers", "constructors", "circuits", "status"):
+        keep(f"{name}?limit=100", root / "2026" / f"{name}.json")
+    for number in range(1, 4):
+        for kind in BODIES:
+            keep(f"{number}/{kind}?limit=100", root / "2026" / kind / f"{number}.json")
+        for offset in range(0, 1800, 100):
+            keep(f"{number}/laps?limit=100&offset={offset}", root / "2026" / "laps" / str(number) / f"{offset}.json")
+
+
+@pytest.mark.parametrize("rounds", [(1, 3), (2, 3)])
+def test_a_season_written_down_and_served_as_a_recording_is_the_same(
+    serve: Serve, tmp_path: Path, rounds: tuple[int, int]
+) -> None:
+    paths = [
+        "2026/results?limit=50&offset=20",
+        "2026/sprint",
+        "2026/2/qualifying",
+        "2026/3/laps?limit=30&offset=1000",
+        "2026/3/pitstops",
+        "2026/2/driverstandings",
+        "2026/constructorstandings",
+        "2026/status",
+        "2026/3/drivers",
+        "2026/constructors/audi/drivers",
+    ]
+    with serve(rounds=(1, 3)) as original:
+        written_down(original, tmp_path)
+    with serve(rounds=rounds) as original, serve(recorded=tmp_path, rounds=rounds) as copy:
+        for path in paths:
+            expected = mr_data(original.get(f"/ergast/f1/{path}").content)
+            assert expected.pop("simulated") == "true"
+            assert mr_data(copy.get(f"/ergast/f1/{path}").content) == expected, path

@@ -68,12 +68,8 @@ def classification(cars: tuple[Car, ...], runs: tuple[Run, ...], year: int, rng:
     winner_laps = max(len(run.crossings) for run in runs)
     order = sorted(runs, key=lambda run: (-len(run.crossings), run.retired, run.crossings[-1:], run.car.place))
     finished = [_finish(run, winner_laps, lapped_times=lapped_times) for run in order]
-    rows = [
-        *(row for row in finished if row.classified),
-        *(row for row in finished if not row.classified),
-        *(_absent(car) for car in cars if not car.starts),
-    ]
-    return settle(rank_laps(rows), year, sprint=sprint)
+    absent = [_absent(car) for car in cars if not car.starts]
+    return settle(rank_laps([*finished, *absent]), year, sprint=sprint)
 
 
 def laps(runs: tuple[Run, ...]) -> tuple[Lap, ...]:
