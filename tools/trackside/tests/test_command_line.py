@@ -1,3 +1,4 @@
+import signal
 import socket
 import subprocess
 import sys
@@ -44,7 +45,8 @@ def test_a_configuration_that_makes_no_sense_cannot_be_made(options: dict[str, i
         Config(**options)  # type: ignore[arg-type]
 
 
-def test_it_serves_on_a_free_port_says_so_in_one_line_and_stops_when_told() -> None:
+@pytest.mark.parametrize(("told", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])
+def test_it_serves_on_a_free_port_says_so_in_one_line_and_stops_when_told(told: signal.Signals, code: int) -> None:
     command = [sys.executable, "-m", "trackside", "--port", "0", "--start", "now", "--pace", "60"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
         assert process.stderr is not None
@@ -53,6 +55,6 @@ def test_it_serves_on_a_free_port_says_so_in_one_line_and_stops_when_told() -> N
         address = line.rsplit(" ", 1)[-1].strip()
         with urllib.request.urlopen(f"{address}2026.json", timeout=10) as answer:  # noqa: S310 - our own server
             assert answer.status == 200
-        process.terminate()
-        assert process.wait(timeout=20) in {0, -15}
+        process.send_signal(told)
+        assert process.wait(timeout=20) == code
         assert process.stderr.read() == ""

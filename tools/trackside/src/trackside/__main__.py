@@ -1,6 +1,7 @@
 """The command line: `python -m trackside`."""
 
 import argparse
+import contextlib
 import logging
 import socket
 import sys
@@ -100,7 +101,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     host, port = listener.getsockname()[:2]
     log.info("%s, on http://%s:%d/ergast/f1/", describe(app.state.server), host, port)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn repeats Ctrl-C after it has stopped in order
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
     return 0
 
 
