@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 
 import asyncpg
 import httpx
+import nats
 import pytest
+from nats.aio.msg import Msg
+from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from devstack.stack import Stack
 

@@ -56,9 +56,7 @@ async def state(watch: Any, owner: Any, league_id: str) -> dict[str, Any]:
 
 
 async def version_of(watch: Any) -> int:
-    found = await read_rows(
-        stack, "SELECT coalesce(max(result_version), 0) FROM scoring.results WHERE session = 'race'"
-    )
+    found = await watch.rows("SELECT coalesce(max(result_version), 0) FROM scoring.results WHERE session = 'race'")
     return int(found[0][0])
 
 

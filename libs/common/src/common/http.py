@@ -150,17 +150,20 @@ def _own_problem(error: PaddockError, request_id: str) -> Response[Problem]:
 
 
 def _framework_problem(error: HTTPException | SerializationException, request_id: str) -> Response[Problem]:
-    if isinstance(error.__cause__, msgspec.ValidationError):
-        error = ValidationException(extra=[{"key": "body", "message": str(error.__cause__)}])
-    elif isinstance(error, SerializationException) or isinstance(error.__cause__, msgspec.DecodeError):
-        return problem_response(400, "malformed_request", "Malformed request", "The body cannot be read.", request_id)
     if isinstance(error, ValidationException):
-        detail = "One or more fields are not acceptable."
-        errors = _field_errors(error.extra)
-        return problem_response(422, "invalid_request", InvalidError.title, detail, request_id, errors=errors)
+        return _shape_problem(_field_errors(error.extra), request_id)
+    if isinstance(error.__cause__, msgspec.ValidationError):
+        return _shape_problem([FieldError(field="body", message=str(error.__cause__))], request_id)
+    if isinstance(error, SerializationException) or isinstance(error.__cause__, msgspec.DecodeError):
+        return problem_response(400, "malformed_request", "Malformed request", "The body cannot be read.", request_id)
     code = CODES.get(error.status_code, "http_error")
     title = code.replace("_", " ").capitalize()
     return problem_response(error.status_code, code, title, f"{title}.", request_id, headers=dict(error.headers or {}))
+
+
+def _shape_problem(errors: list[FieldError], request_id: str) -> Response[Problem]:
+    detail = "One or more fields are not acceptable."
+    return problem_response(422, "invalid_request", InvalidError.title, detail, request_id, errors=errors)
 
 
 def _field_errors(extra: Any) -> list[FieldError]:  # noqa: ANN401 - Litestar's type

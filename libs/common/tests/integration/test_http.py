@@ -120,6 +120,11 @@ async def test_bad_input_is_a_problem_and_stores_nothing(
     assert await count(database) == 0
 
 
+async def test_a_field_that_is_not_acceptable_is_named(client: httpx.AsyncClient) -> None:
+    response = await client.post("/notes", json={"id": "one", "note": "x"})
+    assert response.json()["errors"] == [{"field": "id", "message": "Expected `int`, got `str`"}]
+
+
 async def test_an_unknown_path_and_a_wrong_method_are_problems(client: httpx.AsyncClient) -> None:
     assert (await client.get("/nowhere")).json()["code"] == "not_found"
     assert (await client.delete("/whoami")).json()["code"] == "method_not_allowed"
