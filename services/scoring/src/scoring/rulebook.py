@@ -19,7 +19,7 @@ def rule_sets() -> RuleSets:
 
 
 def _view(rules: RuleSet) -> RuleSetView:
-    tables = msgspec.to_builtins(rules)
+    tables = msgspec.json.decode(msgspec.json.encode(rules))
     by_season = seasons()
     return RuleSetView(
         name=rules.name,
@@ -52,5 +52,5 @@ def _components(name: str, table: dict[str, Any]) -> Iterator[RuleComponent]:
             yield from _components(f"{name}.{key}{suffix}", row)
 
 
-def _holds_tables(value: Any) -> bool:  # noqa: ANN401 - what msgspec.to_builtins gives
+def _holds_tables(value: Any) -> bool:  # noqa: ANN401 - any value of JSON
     return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))

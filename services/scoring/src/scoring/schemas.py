@@ -151,7 +151,7 @@ class RuleComponent(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     """Where it stands in the rule file: `race.constructors.disqualified_car`."""
-    values: dict[str, int | list[int] | list[str]]
+    values: dict[str, int | list[int | str]]
     mark: Mark | None
     """Absent for what is not a number of points, such as how many cars reach Q2."""
     source: str | None

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
@@ -33,7 +34,7 @@ from common.contracts.leagues import (
     TeamCreated,
 )
 from common.db import Database
-from common.testing import SettingsMaker
+from common.testing import SettingsMaker, eventually
 from scoring.consumers import consumers
 from scoring.models import metadata
 from scoring.scorer import Scorer
@@ -74,9 +75,9 @@ class Story:
         )
 
     def race(self, number: int, circuit: int | None = None) -> Race:
-        kinds = (SessionKind.QUALIFYING, SessionKind.RACE)
+        kinds = [SessionKind.QUALIFYING, SessionKind.RACE]
         if number == 2:
-            kinds = (SessionKind.SPRINT, *kinds)
+            kinds.insert(0, SessionKind.SPRINT)
         return Race(
             race_id=self.race_id(circuit or number),
             round=number,
@@ -223,9 +224,13 @@ class Stage:
                         await consumer.handle(event, session)
 
     async def settle(self) -> None:
-        """Score until nothing waits."""
-        await self.scorer.settle()
-        assert await self.rows("SELECT 1 FROM dirty_rounds") == []
+        """Score until nothing waits; where the service runs too, whoever comes first does it."""
+
+        async def settled() -> bool:
+            await self.scorer.settle()
+            return await self.rows("SELECT 1 FROM dirty_rounds LIMIT 1") == []
+
+        await eventually(settled, what="the end of scoring")
 
     async def play(self, *events: Event) -> None:
         """Tell and settle."""
@@ -268,8 +273,8 @@ class Stage:
 
 @pytest.fixture(scope="session")
 async def settings(settings_for: SettingsMaker) -> ScoringSettings:
-    made: ScoringSettings = await settings_for("scoring", ScoringSettings, coalesce_seconds=0.0)
-    return made
+    made: ScoringSettings = await settings_for("scoring", ScoringSettings)
+    return msgspec.structs.replace(made, coalesce_seconds=0.0)
 
 
 @pytest.fixture(scope="session")
@@ -291,3 +296,9 @@ async def stage(database: Database, settings: ScoringSettings) -> Stage:
 @pytest.fixture
 def story() -> Story:
     return Story()
+
+
+@pytest.fixture
+def luck() -> random.Random:
+    """The same luck every time."""
+    return random.Random(2026)  # noqa: S311 - no secret

@@ -1,5 +1,6 @@
 """Events in any order, twice, with scoring at any moment in between: the points are the same."""
 
+import asyncio
 import random
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from common.contracts import Event
 from common.contracts.ingest import CarStatus, SessionKind
+from scoring.scorer import Scorer
 
 RETIRED = {"d03": CarStatus.DNF, "d11": CarStatus.NOT_CLASSIFIED, "d19": CarStatus.DNS}
 
@@ -103,3 +105,26 @@ async def test_scoring_again_without_a_change_writes_no_new_version(stage: Any, 
     assert await stage.rows("SELECT DISTINCT round, score_version FROM standings ORDER BY round") == [
         (number, version) for number, version, _ in versions
     ]
+
+
+async def test_two_replicas_at_once_give_the_same_points(stage: Any, story: Any, settings: Any) -> None:
+    await stage.play(*season(story))
+    alone = await stage.outcome()
+    await stage.clear()
+    told_all = asyncio.Event()
+
+    async def replica() -> None:
+        scorer = Scorer(stage.database, settings)
+        while not told_all.is_set() or await stage.rows("SELECT 1 FROM dirty_rounds LIMIT 1"):
+            await scorer.settle()
+
+    async def tell_half(events: list[Event]) -> None:
+        for event in events:
+            await stage.tell(event)
+
+    replicas = [asyncio.create_task(replica()) for _ in range(2)]
+    events = season(story)
+    await asyncio.gather(tell_half(events[::2]), tell_half(events[1::2]))
+    told_all.set()
+    await asyncio.gather(*replicas)
+    assert await stage.outcome() == alone
