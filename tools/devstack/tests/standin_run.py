@@ -41,7 +41,7 @@ def step(text: str) -> None:
 
 if __name__ == "__main__":
     try:
-        stack = Stack(STATE, port=PORT, environ=NO_SERVERS, report=say, step=step, planner=standins)
+        stack = Stack(STATE, port=PORT, environ=NO_SERVERS, report=say, step=step, preload=False, planner=standins)
         failure = run(stack, on_ready=lambda _: say("ready"))
     except DevstackError as error:
         failure = str(error)

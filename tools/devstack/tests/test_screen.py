@@ -29,7 +29,7 @@ def standins(addresses: Addresses, _: Season, env: Mapping[str, str]) -> Plan:
 def test_the_screen_says_where_everything_is_and_that_results_are_invented(tmp_path: Path) -> None:
     output = io.StringIO()
     screen = Screen(Console(file=output, highlight=False, soft_wrap=True))
-    with Stack(tmp_path, environ=SERVERS, planner=standins, seed=7, pace=90) as stack:
+    with Stack(tmp_path, environ=SERVERS, preload=False, planner=standins, seed=7, pace=90) as stack:
         screen.welcome(stack, {UUID(int=1): "Paddock Open"}, "demo / Demo-Paddock-1")
         address = stack.gateway_url
     shown = output.getvalue()

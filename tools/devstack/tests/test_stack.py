@@ -39,7 +39,7 @@ def lines() -> list[str]:
 
 @pytest.fixture
 def stack(tmp_path: Path, lines: list[str]) -> Iterator[Stack]:
-    with Stack(tmp_path, environ=NO_SERVERS, report=lines.append, planner=standins) as running:
+    with Stack(tmp_path, environ=NO_SERVERS, report=lines.append, preload=False, planner=standins) as running:
         yield running
 
 
@@ -84,7 +84,7 @@ def test_an_unknown_name_is_refused_with_those_that_exist(stack: Stack) -> None:
 
 async def test_servers_are_killed_and_started_again_on_the_same_port_and_data(tmp_path: Path, until: Until) -> None:
     lines: list[str] = []
-    with Stack(tmp_path, durable=False, report=lines.append, planner=standins) as stack:
+    with Stack(tmp_path, durable=False, report=lines.append, preload=False, planner=standins) as stack:
         connection = await asyncpg.connect(stack.database_url)
         await connection.execute("CREATE TABLE laps (n int); INSERT INTO laps VALUES (58)")
         addresses = stack.addresses
@@ -102,7 +102,7 @@ async def test_servers_are_killed_and_started_again_on_the_same_port_and_data(tm
         until(lambda: stack.servers["nats"].running, "the resurrection")
         family = [server.pid for server in stack.servers.values()]
     assert not [pid for pid in family if procfs.alive(pid)]
-    with Stack(tmp_path, durable=False, planner=standins) as again:
+    with Stack(tmp_path, durable=False, preload=False, planner=standins) as again:
         assert again.addresses == addresses
         connection = await asyncpg.connect(again.database_url)
         assert await connection.fetchval("SELECT n FROM laps") == 58
@@ -112,7 +112,7 @@ async def test_servers_are_killed_and_started_again_on_the_same_port_and_data(tm
 def test_secrets_are_drawn_once_and_readable_by_their_owner_alone(tmp_path: Path) -> None:
     passwords = []
     for _ in range(2):
-        with Stack(tmp_path, environ=NO_SERVERS, planner=standins) as stack:
+        with Stack(tmp_path, environ=NO_SERVERS, preload=False, planner=standins) as stack:
             passwords.append(stack.addresses.passwords)
     assert passwords[0] == passwords[1]
     assert len(set(passwords[0].values())) == 5
@@ -125,7 +125,7 @@ def test_a_failing_preparation_ends_the_start_with_its_last_line(tmp_path: Path)
         planned = standins(addresses, season, env)
         return Plan(early=planned.tiers[0], prepare=Child(name="prepare", argv=argv, url="", env={}), tiers=())
 
-    stack = Stack(tmp_path, environ=NO_SERVERS, planner=planner)
+    stack = Stack(tmp_path, environ=NO_SERVERS, preload=False, planner=planner)
     with pytest.raises(DevstackError, match="prepare failed: PostgreSQL refused: no such role; log"):
         stack.start()
     assert not stack.programs["auth"].running
@@ -133,20 +133,20 @@ def test_a_failing_preparation_ends_the_start_with_its_last_line(tmp_path: Path)
 
 def test_a_state_directory_keeps_its_season_and_refuses_another(tmp_path: Path) -> None:
     begin = datetime(2026, 3, 1, tzinfo=UTC)
-    with Stack(tmp_path, environ=NO_SERVERS, planner=standins, seed=7, pace=30, start=begin) as first:
+    with Stack(tmp_path, environ=NO_SERVERS, preload=False, planner=standins, seed=7, pace=30, start=begin) as first:
         kept = first.season
-    with Stack(tmp_path, environ=NO_SERVERS, planner=standins) as second:
+    with Stack(tmp_path, environ=NO_SERVERS, preload=False, planner=standins) as second:
         assert second.season == kept
         assert (second.season.seed, second.season.pace, second.season.start) == (7, 30, begin)
     with pytest.raises(DevstackError, match=r"holds a season with seed 7, not 8; run `make clean` first"):
-        Stack(tmp_path, environ=NO_SERVERS, planner=standins, seed=8).start()
+        Stack(tmp_path, environ=NO_SERVERS, preload=False, planner=standins, seed=8).start()
 
 
 def test_the_log_of_the_last_run_is_kept_beside_the_new_one(tmp_path: Path) -> None:
     log = tmp_path / "log" / "auth.log"
     log.parent.mkdir()
     log.write_text("yesterday\n")
-    with Stack(tmp_path, environ=NO_SERVERS, planner=standins):
+    with Stack(tmp_path, environ=NO_SERVERS, preload=False, planner=standins):
         pass
     assert log.with_name("auth.log.1").read_text() == "yesterday\n"
     assert "yesterday" not in log.read_text()

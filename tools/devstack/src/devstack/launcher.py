@@ -20,14 +20,18 @@ def main() -> None:
         os.setgid(gid)
         os.setuid(uid)
     if death_signal and sys.platform == "linux":
-        # After setuid, which clears it. The signal comes when the thread that started us ends.
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
-        if os.getppid() != parent:
-            sys.exit(1)
+        die_with(parent, death_signal)  # after setuid, which clears it
     try:
         os.execv(program[0], program)  # noqa: S606 - no shell wanted
     except OSError as error:
         sys.exit(f"cannot run {program[0]}: {error.strerror}")
+
+
+def die_with(parent: int, death_signal: int) -> None:
+    """Have Linux send us ``death_signal`` when the thread of ``parent`` that started us ends; exit if it has ended."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -74,16 +74,23 @@ def paddock(addresses: Addresses, season: Season, environ: Mapping[str, str]) ->
     simulator = () if season.source == "live" else (_trackside(addresses, season, environ),)
     passwords = {f"PADDOCK_DB_PASSWORD_{name.upper()}": addresses.passwords[name] for name in SERVICES}
     prepare = Child(
-        name="prepare",
-        argv=(sys.executable, "-m", "devstack.prepare"),
+        name="migrate",
+        argv=(sys.executable, "-m", "paddock", "migrate"),
         url="",
+        forked=True,
         env={**shared, "DATABASE_URL": addresses.database_url, **passwords},
     )
     return Plan(early=simulator, prepare=prepare, tiers=(services, (gateway,)))
 
 
 def _python(name: str, addresses: Addresses, env: Mapping[str, str], *arguments: str) -> Child:
-    return Child(name=name, argv=(sys.executable, "-m", name, *arguments), url=addresses.url(name), env=env)
+    return Child(
+        name=name,
+        argv=(sys.executable, "-m", name, *arguments),
+        url=addresses.url(name),
+        env=env,
+        forked=name != "trackside",
+    )
 
 
 def _service(name: str, addresses: Addresses, env: Mapping[str, str]) -> Child:

@@ -2,7 +2,6 @@
 
 import http.client
 import signal
-import subprocess
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from devstack import logs, spawn
 from devstack.errors import DevstackError
+from devstack.preload import Nursery
 
 STOP_SECONDS = 15.0
 READY_TIMEOUT_SECONDS = 2.0
@@ -25,16 +25,19 @@ class Child:
     """Base URL it listens on."""
     env: Mapping[str, str] = field(default_factory=dict)
     ready_path: str = "/health/ready"
+    forked: bool = False
+    """``argv`` is ``python -m MODULE …`` and the module imports what the nursery has."""
 
 
 class Program:
     """One `Child`, started, watched and ended."""
 
-    def __init__(self, child: Child, log: Path) -> None:
+    def __init__(self, child: Child, log: Path, nursery: Nursery | None = None) -> None:
         self.child = child
+        self._nursery = nursery if child.forked else None
         self.name = self.title = child.name
         self.log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: spawn.Process | None = None
         logs.rotate(log)
 
     @property
@@ -60,6 +63,9 @@ class Program:
     def start(self) -> None:
         """Start the process; ready it is later."""
         self.kill()
+        if self._nursery is not None:
+            self._process = self._nursery.spawn(self.child.argv, log=self.log, env=self.child.env)
+            return
         try:
             self._process = spawn.spawn(self.child.argv, log=self.log, env=self.child.env)
         except OSError as error:

@@ -11,11 +11,28 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from devstack import launcher, procfs
 
 POLL_SECONDS = 0.005
+
+
+class Process(Protocol):
+    """What we need of a child, however it was started."""
+
+    @property
+    def pid(self) -> int:
+        """Its number, which is also that of its session and group."""
+        ...
+
+    def poll(self) -> int | None:
+        """How it ended, None while it runs."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; raise `subprocess.TimeoutExpired`."""
+        ...
 
 
 class Account(NamedTuple):
@@ -138,7 +155,7 @@ def await_end(family: Sequence[int], timeout_seconds: float = 5.0) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def kill(process: "subprocess.Popen[bytes]") -> None:
+def kill(process: Process) -> None:
     """End a child and all it started at once, and reap it."""
     if process.poll() is None:
         kill_tree(process.pid)
@@ -147,7 +164,7 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def stop(process: "subprocess.Popen[bytes]", number: signal.Signals, timeout_seconds: float) -> bool:
+def stop(process: Process, number: signal.Signals, timeout_seconds: float) -> bool:
     """Ask a child to end, then make it; True when it ended by itself. What it left in its group is killed."""
     willing = True
     if process.poll() is None:

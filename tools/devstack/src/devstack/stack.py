@@ -16,6 +16,7 @@ from devstack.errors import DevstackError
 from devstack.nats import NatsServer
 from devstack.plan import Addresses, Plan
 from devstack.postgres import PostgresServer
+from devstack.preload import Nursery
 from devstack.program import Child, Program
 from devstack.season import Season, Source, Wish
 from devstack.state import State
@@ -49,6 +50,7 @@ class Stack:
         rounds: str | None = None,
         port: int | None = None,
         durable: bool = True,
+        preload: bool = True,
         environ: Mapping[str, str] | None = None,
         report: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
         step: Callable[[str], None] = lambda _: None,
@@ -59,13 +61,16 @@ class Stack:
         What is None is as the state directory has it, else as the default says. ``pace`` is seconds per race weekend,
         ``rounds`` the only ones to run, as ``1-3``, ``port`` the gateway's (None: any free one). ``environ`` may name
         servers to use instead of embedded ones: ``DATABASE_URL`` (an administrator's), ``NATS_URL``, ``REDIS_URL``.
-        ``durable=False`` spares the disk. ``report`` hears of deaths, ``step`` of the progress of a start.
+        ``durable=False`` spares the disk, ``preload=False`` imports what services share once for each of them.
+        ``report`` hears of deaths, ``step`` of the progress of a start.
         """
         self._wish = Wish(
             source=source, year=season, seed=seed, pace=pace, start=start, recorded=recorded, rounds=rounds
         )
         self._port = port
         self._durable = durable
+        self._preload = preload and Nursery.possible()
+        self._nursery: Nursery | None = None
         self._environ = dict(environ or {})
         self._report = report
         self._step = step
@@ -95,6 +100,7 @@ class Stack:
                 ports.require_free(self._port, "the gateway", "stop it, or run with PORT=another")
             self.season = self.state.season(self._wish)
             self._step("starting PostgreSQL, NATS and Valkey")
+            self._start_nursery()
             self._addresses = self._start_servers()
             planned = self._planner(self._addresses, self.season, self._inherited())
             self._start_programs([planned.early])
@@ -110,6 +116,12 @@ class Stack:
 
     def _inherited(self) -> dict[str, str]:
         return {**os.environ, **self._environ}
+
+    def _start_nursery(self) -> None:
+        if self._preload:
+            self._nursery = Nursery(self.state.logs / "nursery.log", self._inherited())
+            self._nursery.start()
+            self.watch.add([self._nursery])
 
     def _start_servers(self) -> Addresses:
         """Start the servers that were not given, all at once."""
@@ -151,7 +163,7 @@ class Stack:
     def _start_programs(self, tiers: Sequence[Sequence[Child]]) -> None:
         self._checkpoint()
         for tier in tiers:
-            programs = [Program(child, self.state.logs / f"{child.name}.log") for child in tier]
+            programs = [Program(child, self.state.logs / f"{child.name}.log", self._nursery) for child in tier]
             for program in programs:
                 ports.require_free(int(program.address.rpartition(":")[2]), program.name)
             try:
@@ -163,7 +175,7 @@ class Stack:
 
     def _run_once(self, child: Child) -> None:
         """Run a child to its end; raise its last line when it fails."""
-        program = Program(child, self.state.logs / f"{child.name}.log")
+        program = Program(child, self.state.logs / f"{child.name}.log", self._nursery)
         program.start()
         deadline = time.monotonic() + PREPARE_SECONDS
         try:
