@@ -46,7 +46,7 @@ WITH in_force AS (
     SELECT DISTINCT ON (team_id) team_id, slots FROM lineups
     WHERE season = :season AND effective_round <= :round
     ORDER BY team_id, lineup_version DESC
-), scored AS (
+), scored AS MATERIALIZED (
     SELECT teams.team_id, teams.name, coalesce(before.total, 0) AS carried,
            coalesce((SELECT sum((CAST(:points AS integer[]))[slot]) FROM unnest(in_force.slots) AS slot), 0) AS points
     FROM teams
