@@ -67,12 +67,41 @@ def _run(options: argparse.Namespace, screen: Screen) -> str | None:
     teams = DEFAULT_TEAMS if options.teams is None else options.teams
 
     def on_ready(ending: threading.Event) -> None:
-        screen.step(f"seeding a demo league of {teams} teams")
-        seeded = seed.seed(stack, teams, ending)
+        screen.step("opening the demo league")
+        demo = _open_demo(stack, teams, ending, screen)
         screen.follow(stack.nats_url)
-        screen.welcome(stack, seeded.leagues, seeded.credentials)
+        screen.welcome(stack, {demo.league_id: seed.LEAGUE} if demo else {}, demo.credentials if demo else None)
 
     return run.run(stack, on_ready=on_ready)
+
+
+def _open_demo(stack: Stack, teams: int, ending: threading.Event, screen: Screen) -> seed.Demo | None:
+    """Enter the demo user now and everybody else meanwhile; what goes wrong there is told and stops nothing."""
+    if not teams:
+        return None
+    seeder = seed.Seeder(stack.urls, stack.state.secret("demo"), ending)
+    try:
+        demo = seeder.open()
+    except DevstackError as error:
+        screen.incident(str(error))
+        return None
+    if demo is None and not ending.is_set():
+        screen.incident("no demo league yet: the season is not known; it is made at the next start")
+    if demo is None:
+        return None
+
+    def fill() -> None:
+        try:
+            if players := seeder.fill(demo, teams):
+                screen.line(f"{teams} demo teams have entered; {players + 1} players are in {seed.LEAGUE}")
+        except DevstackError as error:
+            if not ending.is_set():
+                screen.incident(str(error))
+        finally:
+            seeder.close()
+
+    threading.Thread(target=fill, name="devstack-seed").start()
+    return demo
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ EAGER_POLLING = {
 }
 """A simulator on this machine may be asked as often as its short weekends need; the real upstream may not."""
 
+PLAYGROUND_BCRYPT_COST = "8"
+"""Demo people are many and their passwords guard nothing; a live season keeps the service's own cost."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Addresses:
@@ -69,7 +72,7 @@ def paddock(addresses: Addresses, season: Season, environ: Mapping[str, str]) ->
     shared = {**environ, "PADDOCK_ENV": "development", "HOST": HOST, "PYTHONUNBUFFERED": "1"}
     shared |= {"NATS_URL": addresses.nats_url, "REDIS_URL": addresses.redis_url}
     shared |= {f"{name.upper()}_URL": addresses.url(name) for name in SERVICES}
-    services = tuple(_service(name, addresses, shared | _extra(name, addresses, season)) for name in SERVICES)
+    services = tuple(_service(name, addresses, shared | _extra(name, addresses, season, environ)) for name in SERVICES)
     gateway = _python("gateway", addresses, shared | {"PORT": str(addresses.ports["gateway"])})
     simulator = () if season.source == "live" else (_trackside(addresses, season, environ),)
     passwords = {f"PADDOCK_DB_PASSWORD_{name.upper()}": addresses.passwords[name] for name in SERVICES}
@@ -98,8 +101,10 @@ def _service(name: str, addresses: Addresses, env: Mapping[str, str]) -> Child:
     return _python(name, addresses, {**env, **own})
 
 
-def _extra(name: str, addresses: Addresses, season: Season) -> dict[str, str]:
+def _extra(name: str, addresses: Addresses, season: Season, inherited: Mapping[str, str]) -> dict[str, str]:
     """What a service must know beyond its addresses."""
+    if name == "auth" and season.source != "live":
+        return {"AUTH_BCRYPT_COST": inherited.get("AUTH_BCRYPT_COST") or PLAYGROUND_BCRYPT_COST}
     if name != "ingest":
         return {}
     own = {"INGEST_SEASON": str(season.year)}

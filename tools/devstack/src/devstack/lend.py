@@ -1,0 +1,57 @@
+"""Servers for a test run: those that the environment names, else containers, else embedded ones.
+
+``DATABASE_URL`` (an administrator's), ``NATS_URL`` and ``REDIS_URL`` count when all three are set. Containers are for a
+machine with a Docker engine and ``PADDOCK_TEST_CONTAINERS=1``. Everything else gets embedded servers.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from devstack import servers
+
+POSTGRES_IMAGE, NATS_IMAGE, VALKEY_IMAGE = "postgres:18", "nats:2.12", "valkey/valkey:9"
+
+
+class Urls(NamedTuple):
+    """Where the servers are; the database URL is an administrator's."""
+
+    database: str
+    nats: str
+    redis: str
+
+
+@contextlib.contextmanager
+def lend(environ: Mapping[str, str], folder: Path) -> Iterator[Urls]:
+    """Give servers for the length of the block; ``folder`` takes the data of embedded ones."""
+    given = [environ.get(name) for name in ("DATABASE_URL", "NATS_URL", "REDIS_URL")]
+    with contextlib.ExitStack() as stack:
+        if all(given):
+            yield Urls(*map(str, given))
+        elif environ.get("PADDOCK_TEST_CONTAINERS") == "1":
+            yield _containers(stack)
+        else:
+            yield _embedded(stack, folder)
+
+
+def _embedded(stack: contextlib.ExitStack, folder: Path) -> Urls:
+    postgres = servers.start_postgres(folder / "postgres", durable=False)
+    stack.callback(postgres.stop)
+    nats = servers.start_nats(folder / "nats", durable=False)
+    stack.callback(nats.stop)
+    valkey = servers.start_valkey(folder / "valkey")
+    stack.callback(valkey.stop)
+    return Urls(postgres.url, nats.url, valkey.url)
+
+
+def _containers(stack: contextlib.ExitStack) -> Urls:
+    from testcontainers.nats import NatsContainer  # noqa: PLC0415 - a development dependency that needs a Docker engine
+    from testcontainers.postgres import PostgresContainer  # noqa: PLC0415 - the same
+    from testcontainers.redis import RedisContainer  # noqa: PLC0415 - the same
+
+    postgres = stack.enter_context(PostgresContainer(POSTGRES_IMAGE, driver=None))
+    nats = stack.enter_context(NatsContainer(NATS_IMAGE, jetstream=True))
+    valkey = stack.enter_context(RedisContainer(VALKEY_IMAGE))
+    redis = f"redis://{valkey.get_container_host_ip()}:{valkey.get_exposed_port(6379)}/0"
+    return Urls(postgres.get_connection_url(), nats.nats_uri(), redis)
