@@ -75,9 +75,12 @@ async def test_the_latest_season_is_shown_unless_another_is_asked_for(
 async def test_a_race_whose_start_is_not_known_is_listed_and_never_the_next(
     client: httpx.AsyncClient, feed: Feed, make: Any
 ) -> None:
-    await feed(make.season(2900, races=[replace(make.race(2900, 1), sessions=[])]))
-    (only,) = (await client.get(SCHEDULE)).json()["races"]
-    assert (only["starts_at"], only["sessions"]) == (None, [])
+    races = [make.race(2900, number) for number in (1, 2)]
+    await feed(
+        make.season(2900, races=[replace(races[0], sessions=[]), replace(races[1], sessions=races[1].sessions[:1])])
+    )
+    shown = (await client.get(SCHEDULE)).json()["races"]
+    assert [(race["starts_at"], len(race["sessions"])) for race in shown] == [(None, 0), (None, 1)]
     assert (await client.get(NEXT)).status_code == 404
 
 

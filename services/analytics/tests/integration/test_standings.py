@@ -105,10 +105,24 @@ async def test_a_sprint_counts_at_once_where_its_round_is_asked_for_and_makes_it
 
 async def test_a_qualifying_gives_nothing(client: httpx.AsyncClient, feed: Feed, make: Any, season: list[Any]) -> None:
     before = (await client.get(DRIVERS)).json()
-    await feed(replace(make.result(season[2], "LEC VER"), session=SessionKind.QUALIFYING))
+    for race in season:
+        await feed(replace(make.result(race, "LEC VER"), session=SessionKind.QUALIFYING))
     assert (await client.get(DRIVERS)).json() == before
     response = await client.get(DRIVERS, params={"round": 3})
     assert (response.status_code, response.json()["code"]) == (404, "no_standings")
+
+
+async def test_who_is_level_stands_in_the_order_of_the_calendar_the_sprint_first_and_of_each_list(
+    client: httpx.AsyncClient, feed: Feed, make: Any
+) -> None:
+    races = [make.race(2026, 1, sprint=True), make.race(2026, 2)]
+    await feed(
+        make.season(2026, races=races),
+        make.result(races[1], "", out="LEC PIA NOR VER"),
+        make.result(races[0], "", out="VER PIA"),
+        make.result(races[0], "", out="NOR VER", session=SessionKind.SPRINT),
+    )
+    assert [row[1] for row in table(await client.get(DRIVERS))] == ["nor", "ver", "pia", "lec"]
 
 
 async def test_without_a_season_the_latest_with_a_race_result_is_shown(
@@ -116,7 +130,8 @@ async def test_without_a_season_the_latest_with_a_race_result_is_shown(
 ) -> None:
     """The next year's calendar comes out while this year is raced."""
     assert season
-    await feed(make.season(2027))
+    qualifying = replace(make.result(make.race(2027, 1), "VER"), session=SessionKind.QUALIFYING)
+    await feed(make.season(2027), qualifying)
     assert (await client.get(DRIVERS)).json()["season"] == 2026
     assert (await client.get(CONSTRUCTORS, params={"round": 1})).json()["season"] == 2026
 
