@@ -5,11 +5,11 @@ import contextlib
 import sys
 import threading
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from uuid import UUID
 
 from rich.console import Console
 
+from common import clock
 from devstack import feed
 from devstack.stack import Stack
 from devstack.story import TOLD, Story
@@ -62,7 +62,7 @@ class Screen:
         async def tell() -> None:
             async with contextlib.aclosing(feed.follow(nats_url, TOLD, self._following.set)) as events:
                 async for event in events:
-                    line = self._story.tell(event, datetime.now(UTC))
+                    line = self._story.tell(event, clock.now())
                     if self._story.known:
                         self._calendar.set()
                     if line:
@@ -99,7 +99,7 @@ class Screen:
     def _next_session(self) -> str:
         if not self._story.known:
             return "not known yet; the calendar has not been read"
-        return self._story.next_session(datetime.now(UTC)) or "none; the season is over (`make clean` begins anew)"
+        return self._story.next_session(clock.now()) or "none; the season is over (`make clean` begins anew)"
 
 
 def _season(stack: Stack, *, simulated: bool) -> str:
@@ -123,4 +123,4 @@ def _plain(text: str) -> str:
 
 
 def _clock() -> str:
-    return datetime.now(UTC).astimezone().strftime("%H:%M:%S")
+    return clock.now().astimezone().strftime("%H:%M:%S")

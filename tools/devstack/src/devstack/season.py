@@ -1,10 +1,11 @@
 """Where races come from, and what is assumed when nobody says."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from common import clock
 from devstack.errors import DevstackError
 
 Source = Literal["sim", "live", "recorded"]
@@ -48,7 +49,7 @@ class Wish:
 
     def explicit(self) -> dict[str, object]:
         """What was really asked for, as a `Season` has it."""
-        season = self.season(datetime.now(UTC))
+        season = self.season(clock.now())
         return {name: getattr(season, name) for name in vars(self) if getattr(self, name) is not None}
 
     def season(self, now: datetime) -> Season:

@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+from common import clock
 from devstack import plan, ports
 from devstack.embedded import Embedded
 from devstack.errors import DevstackError
@@ -78,7 +79,7 @@ class Stack:
         self._cancelled = threading.Event()
         self._addresses: Addresses | None = None
         self.state = State(state)
-        self.season = self._wish.season(datetime.now(UTC))
+        self.season = self._wish.season(clock.now())
         self.servers: dict[str, Embedded] = {}
         self.programs: dict[str, Program] = {}
         self.watch = Watch(self.state.pid_file, report)

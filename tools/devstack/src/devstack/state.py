@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from common import clock
 from devstack import datadir, ports
 from devstack.errors import DevstackError
 from devstack.season import Season, Wish
@@ -66,7 +67,7 @@ class State:
         """
         kept = self._read("season.json")
         if not kept:
-            season = wish.season(datetime.now(UTC))
+            season = wish.season(clock.now())
             self._write("season.json", asdict(season) | {"start": season.start.isoformat()})
             return season
         try:
