@@ -44,14 +44,14 @@ async def play(stack: Stack, player_at: Callable[[Stack, str], Any], make_lineup
 async def state(watch: Any, owner: Any, league_id: str) -> dict[str, Any]:
     """Read everything that a result decides, without ids and instants."""
     boards = [await owner.get("/leaderboard"), await owner.get(f"/leagues/{league_id}/leaderboard")]
-    drivers = await owner.get("/analytics/standings/drivers", limit=100)
+    drivers = await owner.get("/analytics/standings/drivers")
     return {
         **{name: await watch.rows(query) for name, query in STATE.items()},
         "leaderboards": [
             [(row["rank"], row["team_name"], row["total"], row["round_points"]) for row in board["items"]]
             for board in boards
         ],
-        "championship": [(row["position"], row["driver_id"], row["points"]) for row in drivers["items"]],
+        "championship": [(row["position"], row["driver_id"], row["points"]) for row in drivers["standings"]],
     }
 
 

@@ -48,27 +48,22 @@ async def provide_session(state: State) -> AsyncIterator[AsyncSession]:
 Background = Callable[[Litestar], Coroutine[Any, Any, None]]
 
 
-def service_app(  # noqa: PLR0913 - the one place where a service is put together
+def service_app(
     service: str,
     settings: Settings,
     *,
     title: str,
-    version: str = "1",
     route_handlers: Sequence[RouteHandler],
     consumers: Consumers | None = None,
     background: Sequence[Background] = (),
     dependencies: Mapping[str, Provide] | None = None,
-    relay: bool = True,
 ) -> Litestar:
     """Wire a service: database, relay, consumers and background tasks live and die with the app."""
     database = Database(settings, service)
     bus = Bus(consumers, database, settings.nats_url) if consumers else None
-    tasks: list[tuple[str, Background]] = []
-    if relay:
-        outbox = Relay(database, settings.nats_url)
-        tasks.append(("relay", lambda _: outbox.run()))
-    if bus:
-        consuming = bus
+    relay = Relay(database, settings.nats_url)
+    tasks: list[tuple[str, Background]] = [("relay", lambda _: relay.run())]
+    if (consuming := bus) is not None:
         tasks.append(("consumers", lambda _: consuming.run()))
     tasks += [(task.__name__, task) for task in background]
 
@@ -97,7 +92,7 @@ def service_app(  # noqa: PLR0913 - the one place where a service is put togethe
         plugins=[DocumentedErrors(), OpenTelemetryPlugin(OpenTelemetryConfig(exclude=["/health", "/metrics"]))],
         openapi_config=OpenAPIConfig(
             title=title,
-            version=version,
+            version="1",
             components=Components(
                 security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
             ),

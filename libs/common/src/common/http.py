@@ -127,6 +127,9 @@ def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         return _own_problem(error, request_id)
     if isinstance(error, HTTPException | SerializationException):
         return _framework_problem(error, request_id)
+    if isinstance(error, RecursionError):
+        detail = "The body is nested too deeply."
+        return problem_response(400, "malformed_request", "Malformed request", detail, request_id)
     if db.is_outage(error):
         log.warning("dependency away", error=repr(error))
         detail = "Something this needs does not answer right now. Try again shortly."

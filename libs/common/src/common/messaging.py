@@ -229,7 +229,8 @@ class Delivery:
         name = self._consumer.durable
         parent = self._message.headers.get("traceparent")
         subject = self._consumer.event.subject
-        with telemetry.span(f"process {subject}", SpanKind.CONSUMER, traceparent=parent), _timed(name):
+        timer = telemetry.EVENT_SECONDS.labels(name).time()
+        with telemetry.span(f"process {subject}", SpanKind.CONSUMER, traceparent=parent), timer:
             try:
                 async with self._heartbeat():
                     outcome = await self._apply()
@@ -318,12 +319,6 @@ class Delivery:
             yield
         finally:
             task.cancel()
-
-
-@contextlib.contextmanager
-def _timed(durable: str) -> Any:  # noqa: ANN401 - prometheus_client's timer
-    with telemetry.EVENT_SECONDS.labels(durable).time():
-        yield
 
 
 def read_envelope(headers: Mapping[str, Any]) -> Envelope:

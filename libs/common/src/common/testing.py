@@ -1,7 +1,6 @@
 """The pytest plugin: real servers once per run, a migrated schema per service, tokens, a rolled-back session.
 
-The servers are those of ``DATABASE_URL``, ``NATS_URL`` and ``REDIS_URL`` where all three are set; else containers where
-a Docker engine answers and ``PADDOCK_TEST_CONTAINERS=1``; else embedded. Import nothing from here outside of tests.
+Where the servers come from is told in `devstack.lend`. Import nothing from here outside of tests.
 """
 
 import contextlib
@@ -11,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -52,38 +50,10 @@ class Servers(msgspec.Struct, frozen=True, kw_only=True):
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Start, or find, PostgreSQL, NATS and Valkey."""
-    given = [os.environ.get(name) for name in ("DATABASE_URL", "NATS_URL", "REDIS_URL")]
-    with contextlib.ExitStack() as stack:
-        if all(given):
-            yield Servers(database_url=str(given[0]), nats_url=str(given[1]), redis_url=str(given[2]))
-        elif os.environ.get("PADDOCK_TEST_CONTAINERS") == "1":
-            yield _containers(stack)
-        else:
-            yield _embedded(stack, tmp_path_factory.mktemp("servers"))
+    from devstack.lend import lend  # noqa: PLC0415 - only tests need devstack, and only here
 
-
-def _embedded(stack: contextlib.ExitStack, folder: Path) -> Servers:
-    from devstack import servers as embedded  # noqa: PLC0415 - only tests need devstack, and only here
-
-    postgres = embedded.start_postgres(folder / "postgres", durable=False)
-    stack.callback(postgres.stop)
-    nats = embedded.start_nats(folder / "nats", durable=False)
-    stack.callback(nats.stop)
-    valkey = embedded.start_valkey(folder / "valkey")
-    stack.callback(valkey.stop)
-    return Servers(database_url=postgres.url, nats_url=nats.url, redis_url=valkey.url)
-
-
-def _containers(stack: contextlib.ExitStack) -> Servers:
-    from testcontainers.nats import NatsContainer  # noqa: PLC0415 - needs a Docker engine
-    from testcontainers.postgres import PostgresContainer  # noqa: PLC0415
-    from testcontainers.redis import RedisContainer  # noqa: PLC0415
-
-    postgres = stack.enter_context(PostgresContainer("postgres:18", driver=None))
-    nats = stack.enter_context(NatsContainer("nats:2.12", jetstream=True))
-    valkey = stack.enter_context(RedisContainer("valkey/valkey:9"))
-    redis_url = f"redis://{valkey.get_container_host_ip()}:{valkey.get_exposed_port(6379)}/0"
-    return Servers(database_url=postgres.get_connection_url(), nats_url=nats.nats_uri(), redis_url=redis_url)
+    with lend(os.environ, tmp_path_factory.mktemp("servers")) as urls:
+        yield Servers(database_url=urls.database, nats_url=urls.nats, redis_url=urls.redis)
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,17 @@
 """The streams of JetStream as code, and how to connect.
 
-No service declares a stream: ``python -m common.topology apply`` does, in the migration job or at `make run`, so that a
+No service declares a stream: `paddock topology apply` does, in the migration job or at `make run`, so that a
 start-up can never overwrite an operator's configuration with defaults.
 """
 
 import asyncio
-import sys
-from collections.abc import Awaitable, Callable
 
-import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from common.contracts import REGISTRY
-from common.settings import Settings
 
 EVENTS = "EVENTS"
 DEAD_LETTERS = "DLQ"
@@ -27,36 +23,30 @@ DEDUPLICATION_SECONDS = 600
 ROOTS = sorted({subject.split(".")[0] for subject in REGISTRY} | {"analytics", "draft", "laps", "notification"})
 """The first words of every subject the product has or will have."""
 
-STREAMS = (
-    StreamConfig(
-        name=EVENTS,
-        description="Every event of the product",
-        subjects=[f"{root}.>" for root in ROOTS],
+
+def _stream(name: str, description: str, subjects: list[str], days: int) -> StreamConfig:
+    return StreamConfig(
+        name=name,
+        description=description,
+        subjects=subjects,
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
         discard=DiscardPolicy.OLD,
-        max_age=30 * DAY_SECONDS,
+        max_age=days * DAY_SECONDS,
         max_msg_size=1024 * 1024,
         duplicate_window=DEDUPLICATION_SECONDS,
         num_replicas=1,
         allow_direct=True,
-    ),
-    StreamConfig(
-        name=DEAD_LETTERS,
-        description="Deliveries that no consumer could process",
-        subjects=["dlq.>"],
-        retention=RetentionPolicy.LIMITS,
-        storage=StorageType.FILE,
-        discard=DiscardPolicy.OLD,
-        max_age=90 * DAY_SECONDS,
-        duplicate_window=DEDUPLICATION_SECONDS,
-        num_replicas=1,
-        allow_direct=True,
-    ),
+    )
+
+
+STREAMS = (
+    _stream(EVENTS, "Every event of the product", [f"{root}.>" for root in ROOTS], days=30),
+    _stream(DEAD_LETTERS, "Deliveries that no consumer could process", ["dlq.>"], days=90),
 )
 
 
-async def connect(url: str, name: str, *, on_disconnect: Callable[[], Awaitable[None]] | None = None) -> Client:
+async def connect(url: str, name: str) -> Client:
     """Connect and stay connected: endless reconnects, a dead peer noticed within 20 s. Waits while NATS is away."""
     client = Client()
     try:
@@ -69,7 +59,6 @@ async def connect(url: str, name: str, *, on_disconnect: Callable[[], Awaitable[
             connect_timeout=3,
             ping_interval=10,
             max_outstanding_pings=2,
-            disconnected_cb=on_disconnect,
             error_cb=_quiet,
         )
     except asyncio.CancelledError:
@@ -95,21 +84,3 @@ async def apply(js: JetStreamContext) -> list[str]:
             await js.update_stream(config)
             lines.append(f"{config.name}: up to date")
     return lines
-
-
-async def _main(url: str) -> None:
-    client = await asyncio.wait_for(connect(url, "paddock-topology"), timeout=30)
-    try:
-        for line in await apply(client.jetstream()):
-            sys.stdout.write(line + "\n")
-    finally:
-        await client.close()
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] != ["apply"]:
-        sys.exit("usage: python -m common.topology apply")
-    try:
-        asyncio.run(_main(Settings.load().nats_url))
-    except (TimeoutError, nats.errors.Error) as failure:
-        sys.exit(f"NATS did not answer within 30 s: {failure!r}; check NATS_URL")

@@ -109,6 +109,7 @@ async def test_a_bug_is_a_500_without_internals_and_with_the_request_id(client: 
         (b'{"id": 1, "note": "a\\u0000b"}', 422, "invalid_value"),
         (b"[]", 422, "invalid_request"),
         (b"\xff\xfe", 400, "malformed_request"),
+        (b"[" * 100_000, 400, "malformed_request"),
         (b'{"id": 1, "note": "' + b"x" * 2_000_000 + b'"}', 413, "body_too_large"),
     ],
 )
