@@ -1,4 +1,5 @@
 import io
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from devstack.plan import Addresses, Plan
 from devstack.program import Child
-from devstack.screen import Screen
+from devstack.screen import Screen, _Console
 from devstack.season import Season
 from devstack.stack import Stack
 
@@ -51,6 +52,15 @@ def test_square_brackets_in_a_line_are_shown_as_they_are() -> None:
     screen = Screen(Console(file=output, highlight=False, soft_wrap=True))
     screen.incident("nats died: [FTL] [red]no space[/red]")
     assert "nats died: [FTL] [red]no space[/red]" in output.getvalue()
+
+
+def test_a_screen_that_nobody_reads_any_more_goes_quiet_and_stops_nothing() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as file:  # noqa: PTH123 - a descriptor
+        screen = Screen(_Console(file=file, force_terminal=False))
+        screen.line("lights out")
+        screen.line("and away we go")
 
 
 def test_a_step_is_one_plain_line_where_there_is_no_terminal() -> None:

@@ -38,16 +38,16 @@ def run(stack: Stack, *, on_ready: Callable[[threading.Event], None]) -> str | N
 
 @contextmanager
 def _signals(stack: Stack, ending: threading.Event) -> Iterator[None]:
-    """The first SIGINT or SIGTERM ends in order, the second at once."""
+    """The first SIGINT, SIGTERM or SIGHUP ends in order, the second at once."""
     first: list[float] = []
 
-    def handle(number: int, _: FrameType | None) -> None:
+    def handle(_: int, __: FrameType | None) -> None:
         now = time.monotonic()
         if not first:
             first.append(now)
             ending.set()
             stack.cancel()
-        elif now - first[0] > ECHO_SECONDS or number == signal.SIGHUP:
+        elif now - first[0] > ECHO_SECONDS:
             stack.watch.kill_all()
             os._exit(KILLED)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -20,21 +21,35 @@ CALENDAR_SECONDS = 5.0
 LABEL_WIDTH = 15
 
 
+class _Console(Console):
+    """Goes quiet when nobody reads it any more: what runs must still be watched over and ended in order."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())  # takes what the file still holds back
+        os.close(nowhere)
+
+
 class Screen:
     """Writes for people: in colour on a terminal, plain elsewhere."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._console = console or _Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self._status = self._console.status("") if self._console.is_terminal else None
         self._story = Story()
         self._following = threading.Event()
         self._calendar = threading.Event()
         self._welcomed = threading.Event()
 
+    def _print(self, text: str = "") -> None:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            self._console.print(text)
+
     def step(self, text: str) -> None:
         """What the start is busy with."""
         if self._status is None:
-            self._console.print(f"{text} …")
+            self._print(f"{text} …")
         else:
             self._status.update(f"{text} …")
             self._status.start()
@@ -46,11 +61,11 @@ class Screen:
 
     def incident(self, line: str) -> None:
         """Something went wrong and is being mended."""
-        self._console.print(f"{_clock()}  [yellow]{_plain(line)}[/yellow]")
+        self._print(f"{_clock()}  [yellow]{_plain(line)}[/yellow]")
 
     def line(self, line: str) -> None:
         """Something happened."""
-        self._console.print(f"{_clock()}  {_plain(line)}")
+        self._print(f"{_clock()}  {_plain(line)}")
 
     def follow(self, nats_url: str) -> None:
         """Learn the season and tell events from now on, in a thread that ends with the process."""
@@ -89,11 +104,11 @@ class Screen:
             "Redis": stack.redis_url,
             "Logs": str(stack.state.logs),
         }
-        self._console.print("\n[bold green]Paddock is up.[/bold green] Ctrl-C stops it and keeps the data.\n")
+        self._print("\n[bold green]Paddock is up.[/bold green] Ctrl-C stops it and keeps the data.\n")
         for name, value in rows.items():
             if value:
-                self._console.print(f"  [bold]{name:<{LABEL_WIDTH}}[/bold]{_plain(value)}")
-        self._console.print()
+                self._print(f"  [bold]{name:<{LABEL_WIDTH}}[/bold]{_plain(value)}")
+        self._print()
         self._welcomed.set()
 
     def _next_session(self) -> str:
