@@ -1,0 +1,125 @@
+"""The HTTP surface of `auth`."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.datastructures import State
+from litestar.exceptions import ClientException, SerializationException
+from litestar.openapi.spec import Operation, RequestBody
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import service
+from auth.keys import SigningKeys
+from auth.schemas import Credentials, Jwk, JwkSet, RefreshRequest, Registration, Tokens, User
+from auth.service import Accounts, Grant
+from common.http import BEARER, problems
+from common.security import Principal
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+FORM_FIELDS = 16
+NO_STORE = {"Cache-Control": "no-store"}
+JWKS_SECONDS = 60
+"""How long a cache may keep the key set; a withdrawn key is refused everywhere after that."""
+
+
+async def provide_accounts(state: State) -> Accounts:
+    """Litestar dependency ``accounts``."""
+    accounts: Accounts = state.accounts
+    return accounts
+
+
+class FormOrJson(Request[Any, Any, State]):
+    """A request whose body may be a form as well as JSON.
+
+    The form is read here because Litestar caches parsed forms by their bytes, and these hold passwords.
+    """
+
+    async def json(self) -> Any:  # noqa: ANN401 - as Litestar has it
+        """Return the body's fields."""
+        kind, _ = self.content_type
+        if kind == JSON:
+            return await super().json()
+        if kind != FORM:
+            raise ClientException(status_code=415, detail=f"Send {JSON} or {FORM}.")
+        return form_fields(await self.body())
+
+
+def form_fields(body: bytes) -> dict[str, str | list[str]]:
+    """Parse a form; a field that comes twice becomes a list, which no field of ours may be."""
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=FORM_FIELDS, errors="strict")
+    except ValueError as error:
+        raise SerializationException("the form cannot be read") from error
+    fields: dict[str, str | list[str]] = {}
+    for name, value in pairs:
+        fields[name] = [value] if name in fields else value
+    return fields
+
+
+@dataclass
+class FormOrJsonOperation(Operation):
+    """Documents that the body may be a form as well as JSON."""
+
+    def __post_init__(self) -> None:
+        """Offer the JSON body's schema for the form too."""
+        if isinstance(self.request_body, RequestBody):
+            self.request_body.content[FORM] = self.request_body.content[JSON]
+
+
+@post("/api/v1/auth/register", tags=["accounts"], responses=problems(409))
+async def register(data: Registration, session: AsyncSession, accounts: Accounts) -> Response[User]:
+    """Open an account."""
+    user = await accounts.register(
+        session, username=data.username, email=data.email, password=data.password, full_name=data.full_name
+    )
+    return Response(User.of(user), headers=NO_STORE)
+
+
+@post(
+    "/api/v1/auth/login",
+    status_code=200,
+    tags=["accounts"],
+    responses=problems(401, 415),
+    request_class=FormOrJson,
+    operation_class=FormOrJsonOperation,
+)
+async def login(data: Credentials, accounts: Accounts) -> Response[Tokens]:
+    """Start a session by username or e-mail address, with JSON or with the form of OAuth2's password grant."""
+    return _tokens(await accounts.log_in(data.username, data.password))
+
+
+@post("/api/v1/auth/refresh", status_code=200, tags=["accounts"], responses=problems(401))
+async def refresh(data: RefreshRequest, accounts: Accounts) -> Response[Tokens]:
+    """Exchange a refresh token for a new pair; the old one is used up, and using it again ends the session."""
+    return _tokens(await accounts.refresh(data.refresh_token))
+
+
+@get(["/api/v1/auth/me", "/api/v1/users/me"], tags=["accounts"], security=BEARER)
+async def me(principal: Principal, session: AsyncSession) -> Response[User]:
+    """Show the caller's own account."""
+    return Response(User.of(await service.profile(session, principal.user_id)), headers=NO_STORE)
+
+
+@get("/.well-known/jwks.json", tags=["keys"])
+async def jwks(state: State) -> Response[JwkSet]:
+    """Publish the keys that access tokens are verified with."""
+    keys: SigningKeys = state.signing_keys
+    published = msgspec.convert(await keys.published(), list[Jwk])
+    return Response(JwkSet(keys=published), headers={"Cache-Control": f"public, max-age={JWKS_SECONDS}"})
+
+
+def _tokens(grant: Grant) -> Response[Tokens]:
+    tokens = Tokens(
+        access_token=grant.access_token,
+        refresh_token=grant.refresh_token,
+        token_type="bearer",  # noqa: S106 - a kind
+        expires_in=grant.expires_in,
+    )
+    return Response(tokens, headers=NO_STORE)
+
+
+HANDLERS = [register, login, refresh, me, jwks]

@@ -1,0 +1,87 @@
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import msgspec
+import pytest
+from litestar import Litestar
+
+from auth.app import create_app
+from auth.settings import AuthSettings
+from common import migrate
+from common.db import Database
+from common.testing import Servers, SettingsMaker, running
+
+
+@pytest.fixture(scope="session")
+async def settings(settings_for: SettingsMaker) -> AuthSettings:
+    made: AuthSettings = await settings_for("auth", AuthSettings)
+    return msgspec.structs.replace(made, bcrypt_cost=4, hash_queue=64)
+
+
+@pytest.fixture(scope="session")
+async def app(settings: AuthSettings) -> Litestar:
+    return create_app(settings)
+
+
+@pytest.fixture(scope="session")
+async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(app) as http:
+        yield http
+
+
+@pytest.fixture(scope="session")
+async def database(settings: AuthSettings) -> AsyncIterator[Database]:
+    """A pool of the tests' own: what it sees is committed."""
+    database = Database(settings, "auth")
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def registration() -> dict[str, str]:
+    """The body of a registration that nobody has made yet."""
+    name = f"driver_{uuid4().hex[:12]}"
+    return {"username": name, "email": f"{name}@example.com", "password": "Slipstream44"}
+
+
+@pytest.fixture
+async def account(client: httpx.AsyncClient, registration: dict[str, str]) -> dict[str, str]:
+    """A registration that was made."""
+    response = await client.post("/api/v1/auth/register", json=registration)
+    assert response.status_code == 201, response.text
+    return registration
+
+
+LogIn = Callable[[], Awaitable[dict[str, str]]]
+
+
+@pytest.fixture
+def log_in(client: httpx.AsyncClient, account: dict[str, str]) -> LogIn:
+    """Start a session of the account."""
+
+    async def start() -> dict[str, str]:
+        body = {"username": account["username"], "password": account["password"]}
+        response = await client.post("/api/v1/auth/login", json=body)
+        assert response.status_code == 200, response.text
+        tokens: dict[str, str] = response.json()
+        return tokens
+
+    return start
+
+
+@pytest.fixture
+async def fresh_settings(prepared: Servers, settings: AuthSettings) -> AsyncIterator[AuthSettings]:
+    """Settings that name a database of one test's own, with an empty schema."""
+    name = f"auth_{uuid4().hex}"
+    admin = await asyncpg.connect(prepared.database_url)
+    await admin.execute(f"CREATE DATABASE {name}")
+    url = f"{prepared.database_url.rsplit('/', 1)[0]}/{name}"
+    connection = await asyncpg.connect(url)
+    await connection.execute("CREATE SCHEMA auth")
+    await connection.close()
+    await migrate.upgrade("auth", url)
+    yield msgspec.structs.replace(settings, database_url=url)
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()

@@ -1,0 +1,39 @@
+import pytest
+
+from auth.settings import AuthSettings
+from common.settings import SettingsError
+
+SECRETS = ("AUTH_PASSWORD_PEPPER", "AUTH_REFRESH_SECRET", "AUTH_KEY_ENCRYPTION_SECRET")
+
+
+def production(**changes: str) -> dict[str, str]:
+    environment = {"PADDOCK_ENV": "production", "DATABASE_URL": "postgresql://auth:own@db/paddock"}
+    return environment | {name: f"{name} {'x' * 32}" for name in SECRETS} | changes
+
+
+def test_the_environment_of_production_is_read() -> None:
+    settings = AuthSettings.load(production(AUTH_ACCESS_TOKEN_SECONDS="600"))
+    assert (settings.access_token_seconds, settings.bcrypt_cost) == (600, 12)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_production_refuses_a_default_secret(name: str) -> None:
+    environment = production()
+    del environment[name]
+    with pytest.raises(SettingsError, match=name):
+        AuthSettings.load(environment)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_short_secret_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        AuthSettings.load(production(**{name: "x" * 31}))
+
+
+def test_production_refuses_a_cheap_bcrypt() -> None:
+    with pytest.raises(SettingsError, match="AUTH_BCRYPT_COST"):
+        AuthSettings.load(production(AUTH_BCRYPT_COST="11"))
+
+
+def test_development_needs_no_settings() -> None:
+    assert AuthSettings.load({}).access_token_seconds == 900
