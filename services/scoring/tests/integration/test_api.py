@@ -10,6 +10,7 @@ import pytest
 
 from common.contracts.ingest import CarStatus, SessionKind
 from common.testing import running
+from scoring import leaderboards
 from scoring.app import create_app
 
 FIVE = ("d00", "d02", "d04", "d06", "d08")
@@ -237,3 +238,22 @@ async def test_every_answer_is_as_documented(client: httpx.AsyncClient) -> None:
     assert answers["/api/v1/leagues/{league_id}/leaderboard"] >= {"200", "401", "404", "422", "503"}
     assert answers["/api/v1/rounds/{season}/{round}/explain/{kind}/{asset_id}"] >= {"200", "404", "422", "503"}
     assert answers["/api/v1/rule-sets"] == {"200", "503"}
+
+
+async def test_a_reader_sees_the_round_before_or_after_a_scoring_and_never_a_mix(
+    played: Any, story: Any, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await ask(client, "/leaderboard")
+    name_versions = leaderboards._versions
+
+    async def score_in_between(*arguments: Any) -> dict[str, Any]:
+        monkeypatch.setattr(leaderboards, "_versions", name_versions)
+        cars = story.cars(SessionKind.RACE, reversed(story.drivers))
+        await played.play(story.result(1, version=2, cars=cars), story.result(2, version=2, cars=cars))
+        return await name_versions(*arguments)
+
+    monkeypatch.setattr(leaderboards, "_versions", score_in_between)
+    assert await ask(client, "/leaderboard") == before
+    after = await ask(client, "/leaderboard")
+    assert after["score_version"] > before["score_version"]
+    assert after["items"] != before["items"]

@@ -103,6 +103,25 @@ async def test_a_team_made_after_the_lock_does_not_stand_in_the_round(stage: Any
     assert {row[0].int for row in await board(stage, 2)} == {1, 2}
 
 
+async def test_a_lock_that_arrives_after_the_scoring_takes_later_teams_off_the_list(stage: Any, story: Any) -> None:
+    await stage.play(story.calendar(), story.result(1), story.team(1), story.team(2, before_round=2))
+    assert {row[0].int for row in await board(stage, 1)} == {1, 2}
+    await stage.play(story.lock(1))
+    assert {row[0].int for row in await board(stage, 1)} == {1}
+
+
+async def test_a_team_that_arrives_after_its_lineup_stands_wherever_the_lineup_plays(stage: Any, story: Any) -> None:
+    await stage.play(story.calendar(), story.lock(1), story.lineup(1, FIVE, ("c00",)), story.result(1))
+    await stage.play(story.team(1, before_round=2))
+    assert [row[0].int for row in await board(stage, 1)] == [1]
+
+
+async def test_a_result_that_names_an_old_round_is_scored_in_the_calendars(stage: Any, story: Any) -> None:
+    await stage.play(story.calendar(races=[story.race(1), story.race(2, circuit=4)]), story.team(1))
+    await stage.play(story.result(4, circuit=4))
+    assert await stage.rows("SELECT round, race_id FROM scored_rounds") == [(2, story.race_id(4))]
+
+
 async def test_a_new_team_does_not_announce_old_rounds_again(stage: Any, story: Any) -> None:
     await stage.play(story.calendar(), story.team(1), story.lock(1), story.result(1))
     before = await stage.rows("SELECT count(*) FROM outbox")
