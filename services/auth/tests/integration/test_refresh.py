@@ -14,7 +14,7 @@ from auth.app import create_app
 from auth.domain import RefreshToken
 from auth.settings import AuthSettings
 from common.db import Database
-from common.testing import running
+from common.testing import eventually, running
 
 PATH = "/api/v1/auth/refresh"
 
@@ -140,6 +140,26 @@ async def test_a_reuse_racing_the_owner_ends_the_session_in_every_order(
             if response.status_code == 200:
                 assert refused(await refresh(client, response.json()["refresh_token"]))
         assert (await row_of(database, session_of(settings, oldest))).revoked_at is not None
+
+
+async def waits_for_a_lock(database: Database) -> bool:
+    async with database.transaction() as session:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM sessions%'"
+        return bool(await session.scalar(text(query)))
+
+
+async def test_a_refresh_that_waited_judges_by_what_it_finds_then(
+    client: httpx.AsyncClient, log_in: Any, database: Database, settings: AuthSettings
+) -> None:
+    token = (await log_in())["refresh_token"]
+    session_id = session_of(settings, token)
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE sessions SET generation = 2 WHERE id = :id"), {"id": session_id})
+        late = asyncio.create_task(refresh(client, token))
+        await eventually(lambda: waits_for_a_lock(database), what="a refresh that waits for the session")
+    assert refused(await late)
+    row = await row_of(database, session_id)
+    assert (row.generation, row.revoked_at is None) == (2, False)
 
 
 async def test_the_end_of_one_session_leaves_the_others(client: httpx.AsyncClient, log_in: Any) -> None:
