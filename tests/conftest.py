@@ -1,9 +1,10 @@
 """Whole stacks and the players who use them, for the end-to-end and the chaos tests."""
 
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations, islice
 from pathlib import Path
@@ -210,9 +211,16 @@ def observe() -> Callable[[Stack], Observer]:
 
 
 @pytest.fixture(scope="session")
-def player_at() -> Callable[[Stack, str], Player]:
+async def player_at() -> AsyncIterator[Callable[[Stack, str], Player]]:
     """Give a function that makes a player for a stack."""
-    return lambda stack, name: Player(name, httpx.AsyncClient(base_url=stack.gateway_url, timeout=20))
+    async with contextlib.AsyncExitStack() as clients:
+
+        def enter(stack: Stack, name: str) -> Player:
+            client = httpx.AsyncClient(base_url=stack.gateway_url, timeout=20)
+            clients.push_async_callback(client.aclose)
+            return Player(name, client)
+
+        yield enter
 
 
 @pytest.fixture(scope="session")

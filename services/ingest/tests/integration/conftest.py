@@ -68,7 +68,10 @@ async def serve() -> AsyncIterator[Serve]:
 
         async def start(config: Config) -> Upstream:
             clock = Clock()
-            listener = socket.create_server(("127.0.0.1", 0))
+            listener = socket.socket(
+                socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
+            )  # asyncio asks for the proto
+            listener.bind(("127.0.0.1", 0))
             app: Any = create_app(config, clock)
             server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
             task = asyncio.create_task(server.serve(sockets=[listener]))
