@@ -1,5 +1,6 @@
 import pytest
 
+from auth.__main__ import main
 from auth.settings import AuthSettings
 from common.settings import SettingsError
 
@@ -37,3 +38,10 @@ def test_production_refuses_a_cheap_bcrypt() -> None:
 
 def test_development_needs_no_settings() -> None:
     assert AuthSettings.load({}).access_token_seconds == 900
+
+
+def test_a_start_with_an_unusable_setting_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTH_BCRYPT_COST", "cheap")
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert str(stopped.value.code).startswith("AUTH_BCRYPT_COST is not usable")
