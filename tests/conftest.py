@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -129,9 +130,13 @@ def stacks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., S
     """Give a function that starts a stack on a fresh directory; each ends with the session at the latest."""
     started: list[Stack] = []
 
-    def start(environ: dict[str, str] | None = None, **options: Any) -> Stack:
-        folder = tmp_path_factory.mktemp("stack")
-        stack = Stack(folder / "state", durable=False, environ=NO_LIMITS | (environ or {}), **options)
+    def start(environ: dict[str, str] | None = None, decisions: Path | None = None, **options: Any) -> Stack:
+        """Start; ``decisions`` are the stewards' of another run of the simulator, there from the beginning."""
+        state = tmp_path_factory.mktemp("stack") / "state"
+        if decisions is not None:
+            state.mkdir()
+            shutil.copy(decisions, state / "trackside.json")
+        stack = Stack(state, durable=False, environ=NO_LIMITS | (environ or {}), **options)
         stack.start()
         started.append(stack)
         return stack

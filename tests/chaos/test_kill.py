@@ -25,7 +25,8 @@ SCHEMAS = ("auth", "ingest", "leagues", "scoring", "analytics")
 
 RESULT = """
 SELECT t.name, s.round, s.round_points, s.total, s.rank FROM scoring.standings s
-JOIN scoring.teams t USING (team_id) JOIN scoring.round_scores r USING (season, round, score_version)
+JOIN scoring.teams t ON t.team_id = s.team_id JOIN scoring.scored_rounds r
+  ON (r.season, r.round, r.score_version) = (s.season, s.round, s.score_version)
 WHERE s.round <= {last} ORDER BY 1, 2
 """
 

@@ -48,7 +48,7 @@ async def test_stored_points_equal_the_real_ones(
     async with httpx.AsyncClient(base_url=raced.gateway_url) as client:
         race_id = f"2024-{race['Circuit']['circuitId']}"
         answer = (await client.get(f"/api/v1/races/{race_id}/results", params={"session": "race"})).json()
-    assert {row["driver_id"]: Decimal(row["points"]) for row in answer["classification"]} == real
+    assert {row["driver_id"]: Decimal(row["points"]) for row in answer["rows"]} == real
     versions = await observe(raced).rows(
         f"SELECT max(result_version) FROM ingest.results WHERE race_id = '{race_id}' AND session = 'race'"
     )
