@@ -28,8 +28,8 @@ def _lines(kind: type[Settings], own: set[str] | None) -> list[str]:
     for field, variable, annotation in kind.variables():
         if own is not None and field.name in own:
             continue
-        meta = next((mark for mark in get_args(annotation)[1:] if isinstance(mark, msgspec.Meta)), None)
-        note = (meta.description or "") if meta else ""
+        marks = [mark for mark in get_args(annotation)[1:] if isinstance(mark, msgspec.Meta)]
+        note = " ".join(mark.description for mark in marks if mark.description)
         secret = " (secret: production refuses the default)" if is_secret(annotation) else ""
         lines += [f"# {note}{secret}", f"{variable}={_value(field.default)}"]
     return lines
