@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from prometheus_client import Counter
 from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ingest.jolpica import Body
 from ingest.models import raw_bodies, sync_runs
 
+RUNS = Counter("ingest_sync_runs_total", "Runs by what they read and how they ended", ["kind", "outcome"])
 RUNS_KEPT = timedelta(days=90)
 ERROR_CHARACTERS = 500
 
@@ -57,6 +59,7 @@ async def record_run(
         error=error[:ERROR_CHARACTERS] if error else None,
     )
     await session.execute(row)
+    RUNS.labels(what.partition(":")[0], outcome).inc()
 
 
 async def forget_runs(session: AsyncSession, now: datetime) -> None:

@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -92,15 +90,6 @@ async def serve() -> AsyncIterator[Serve]:
             return Upstream(origin, clock, http)
 
         yield start
-
-
-@pytest.fixture(scope="session")
-def recorded() -> Path:
-    root = Path(__file__).parents[4]
-    folder = Path(os.environ.get("PADDOCK_RECORDED_DATA", root / "../shared/data")) / "jolpica"
-    if not folder.is_dir():
-        pytest.skip(f"no recorded Jolpica bodies at {folder}; set PADDOCK_RECORDED_DATA")
-    return folder
 
 
 @pytest.fixture

@@ -1,0 +1,116 @@
+"""How a car's session ended, by the words of the upstream."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from common.contracts.ingest import CarStatus
+from ingest import upstream
+from ingest.classification import points, qualifying_cars, race_cars, whole
+from ingest.domain import UnexpectedError, content_hash
+
+Make = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "laps", "expected"),
+    [
+        ("1", "Finished", 57, CarStatus.FINISHED),
+        ("12", "Lapped", 56, CarStatus.LAPPED),
+        ("12", "+1 Lap", 56, CarStatus.LAPPED),
+        ("17", "+5 Laps", 52, CarStatus.LAPPED),
+        ("17", "Retired", 55, CarStatus.LAPPED),
+        ("9", "Collision damage", 57, CarStatus.FINISHED),
+        ("R", "Retired", 3, CarStatus.DNF),
+        ("R", "Gearbox", 3, CarStatus.DNF),
+        ("R", "Lapped", 50, CarStatus.DNF),
+        ("D", "Disqualified", 57, CarStatus.DISQUALIFIED),
+        ("E", "Excluded", 57, CarStatus.DISQUALIFIED),
+        ("W", "Withdrew", 0, CarStatus.DNS),
+        ("W", "Brakes", 0, CarStatus.DNS),
+        ("W", "Did not start", 0, CarStatus.DNS),
+        ("R", "Did not start", 0, CarStatus.DNS),
+        ("F", "Did not qualify", 0, CarStatus.DNS),
+        ("N", "Not classified", 30, CarStatus.NOT_CLASSIFIED),
+        ("N", "+20 Laps", 37, CarStatus.NOT_CLASSIFIED),
+    ],
+)
+def test_position_text_and_status_tell_how_it_ended(
+    rows: Make, result_row: Make, text: str, status: str, laps: int, expected: CarStatus
+) -> None:
+    winner = result_row("winner")
+    other = result_row("other", position="12", positionText=text, status=status, laps=str(laps))
+    assert race_cars(rows(winner, other))[1].status is expected
+
+
+def test_a_position_text_nobody_knows_is_refused(rows: Make, result_row: Make) -> None:
+    with pytest.raises(UnexpectedError, match="'X'"):
+        race_cars(rows(result_row(positionText="X")))
+
+
+def test_the_distance_is_the_winner_s_even_when_a_disqualified_car_went_further(rows: Make, result_row: Make) -> None:
+    cars = race_cars(
+        rows(
+            result_row("winner", laps="56"),
+            result_row("retired", positionText="2", status="Retired", laps="56"),
+            result_row("out", positionText="D", status="Disqualified", laps="57"),
+        )
+    )
+    assert [car.status for car in cars] == [CarStatus.FINISHED, CarStatus.FINISHED, CarStatus.DISQUALIFIED]
+
+
+def test_a_row_is_translated_field_by_field(rows: Make, result_row: Make) -> None:
+    [car] = race_cars(
+        rows(
+            result_row(
+                grid="3",
+                points="26",
+                Time={"millis": "6126304", "time": "1:42:06.304"},
+                FastestLap={"rank": "1", "lap": "43", "Time": {"time": "1:22.167"}},
+            )
+        )
+    )
+    assert (car.driver_id, car.constructor_id, car.number) == ("lauda", "ferrari", 12)
+    assert (car.position, car.grid, car.laps, car.points) == (1, 3, 57, Decimal(26))
+    assert (car.time_millis, car.fastest_lap_rank, car.status_text) == (6_126_304, 1, "Finished")
+
+
+def test_a_start_from_the_pit_lane_is_the_row_the_upstream_lists(rows: Make, result_row: Make) -> None:
+    assert race_cars(rows(result_row(grid="0")))[0].grid == 0
+    assert race_cars(rows(result_row(grid="20")))[0].grid == 20
+
+
+def qualifying(**times: str) -> upstream.QualifyingRow:
+    driver = {"driverId": "lauda", "givenName": "Niki", "familyName": "Lauda"}
+    team = {"constructorId": "ferrari", "name": "Ferrari"}
+    row = {"number": "12", "position": "4", "Driver": driver, "Constructor": team, **times}
+    return msgspec.convert(row, upstream.QualifyingRow, strict=False)
+
+
+def test_a_segment_without_a_time_and_one_not_reached_are_both_no_time() -> None:
+    [car] = qualifying_cars([qualifying(Q1="1:22.167", Q2="")])
+    assert (car.q1, car.q2, car.q3, car.status) == ("1:22.167", None, None, CarStatus.FINISHED)
+
+
+def test_a_car_without_any_time_is_not_classified_in_qualifying() -> None:
+    assert qualifying_cars([qualifying(Q1="")])[0].status is CarStatus.NOT_CLASSIFIED
+
+
+def test_the_same_points_are_the_same_content_however_they_are_written(rows: Make, result_row: Make) -> None:
+    written = [race_cars(rows(result_row(points=text))) for text in ("10", "10.0", "10.00")]
+    assert len({content_hash(cars) for cars in written}) == 1
+    assert content_hash(race_cars(rows(result_row(points="10.5")))) != content_hash(written[0])
+    assert str(points(Decimal("12.50"))) == "12.5"
+
+
+def test_the_order_of_the_cars_is_content(rows: Make, result_row: Make) -> None:
+    cars = race_cars(rows(result_row("a"), result_row("b")))
+    assert content_hash(cars) != content_hash(list(reversed(cars)))
+
+
+@pytest.mark.parametrize(("text", "number"), [("7", 7), ("", None), (None, None), ("\\N", None)])
+def test_a_number_can_be_missing_or_empty(text: str | None, number: int | None) -> None:
+    assert whole(text) == number
