@@ -19,6 +19,7 @@ from devstack.logs import last_error
             "ModuleNotFoundError: no auth",
         ),
         ("2026 FATAL:  data directory has wrong ownership\n2026 LOG:  shut down\n", "2026 FATAL:  data directory"),
+        ('{"level":"info","event":"request","ms":3}\n', 'its log tells no error, the last entry is "request"'),
         ("one\ntwo\n\n", "two"),
         ("", "no output"),
     ],

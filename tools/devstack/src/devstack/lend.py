@@ -1,7 +1,7 @@
-"""Servers for a test run: those that the environment names, else containers, else embedded ones.
+"""Servers for a test run: those that the environment names, else containers where Docker answers, else embedded ones.
 
-``DATABASE_URL`` (an administrator's), ``NATS_URL`` and ``REDIS_URL`` count when all three are set. Containers are for a
-machine with a Docker engine and ``PADDOCK_TEST_CONTAINERS=1``. Everything else gets embedded servers.
+``DATABASE_URL`` (an administrator's), ``NATS_URL`` and ``REDIS_URL`` count when all three are set.
+``PADDOCK_TEST_SERVERS=embedded`` passes Docker by.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from devstack import servers
 
+DOCKER_SECONDS = 2
 POSTGRES_IMAGE, NATS_IMAGE, VALKEY_IMAGE = "postgres:18", "nats:2.12", "valkey/valkey:9"
 
 
@@ -29,10 +30,22 @@ def lend(environ: Mapping[str, str], folder: Path) -> Iterator[Urls]:
     with contextlib.ExitStack() as stack:
         if all(given):
             yield Urls(*map(str, given))
-        elif environ.get("PADDOCK_TEST_CONTAINERS") == "1":
+        elif environ.get("PADDOCK_TEST_SERVERS") != "embedded" and docker_answers():
             yield _containers(stack)
         else:
             yield _embedded(stack, folder)
+
+
+def docker_answers() -> bool:
+    """Tell whether a Docker engine is there to start containers."""
+    import docker  # noqa: PLC0415 - comes with testcontainers, a development dependency
+    from docker.errors import DockerException  # noqa: PLC0415 - the same
+
+    try:
+        with contextlib.closing(docker.from_env(timeout=DOCKER_SECONDS)) as client:
+            return bool(client.ping())
+    except DockerException:
+        return False
 
 
 def _embedded(stack: contextlib.ExitStack, folder: Path) -> Urls:

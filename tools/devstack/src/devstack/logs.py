@@ -27,7 +27,16 @@ def last_error(log: Path, begins: int = 0) -> str:
     for line in reversed(lines):
         if reason := _error_in(line):
             return reason[:LONGEST_REASON]
-    return lines[-1][:LONGEST_REASON] if lines else "no output"
+    return _last_words(lines[-1])[:LONGEST_REASON] if lines else "no output"
+
+
+def _last_words(line: str) -> str:
+    """A line that tells of no error, short where it is a record."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return line
+    return f'its log tells no error, the last entry is "{record.get("event")}"' if isinstance(record, dict) else line
 
 
 def _error_in(line: str) -> str | None:
