@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from common import clock, outbox, topology
+from common import clock, outbox, telemetry, topology
 from common.contracts.auth import UserRegistered
 from common.db import Database
 from common.messaging import Bus, Consumers
@@ -123,6 +125,33 @@ async def test_a_body_that_is_no_event_becomes_a_dead_letter_and_blocks_nobody(
     assert letter.headers is not None
     assert letter.headers["paddock-tries"] == "1"
     assert letter.headers["paddock-error"] == "PoisonError"
+
+
+async def test_one_trace_goes_from_the_request_to_the_consumer(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = TracerProvider()
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    seen: dict[UUID, tuple[int, int]] = {}
+    consumers = Consumers(uuid4().hex)
+
+    @consumers.on(UserRegistered)
+    async def follow(event: UserRegistered, session: AsyncSession) -> None:  # noqa: ARG001 - a handler's shape
+        span = trace.get_current_span()
+        parent = getattr(span, "parent", None)
+        seen[event.user_id] = (span.get_span_context().trace_id, parent.span_id if parent else 0)
+
+    async def followed() -> bool:
+        return event.user_id in seen
+
+    event = registered()
+    async with relaying(database, settings), consuming(consumers, database, settings):
+        with telemetry.span("POST /register") as request:
+            async with database.transaction() as session:
+                await outbox.publish(session, event)
+        await eventually(followed, what="the consumer")
+    context = request.get_span_context()
+    assert seen[event.user_id] == (context.trace_id, context.span_id)
 
 
 async def test_a_second_delivery_changes_nothing(database: Database, settings: Settings) -> None:

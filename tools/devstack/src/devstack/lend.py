@@ -12,6 +12,7 @@ from typing import NamedTuple
 from devstack import servers
 
 DOCKER_SECONDS = 2
+DOCKER_SOCKET = Path("/var/run/docker.sock")
 POSTGRES_IMAGE, NATS_IMAGE, VALKEY_IMAGE = "postgres:18", "nats:2.12", "valkey/valkey:9"
 
 
@@ -30,14 +31,16 @@ def lend(environ: Mapping[str, str], folder: Path) -> Iterator[Urls]:
     with contextlib.ExitStack() as stack:
         if all(given):
             yield Urls(*map(str, given))
-        elif environ.get("PADDOCK_TEST_SERVERS") != "embedded" and docker_answers():
+        elif environ.get("PADDOCK_TEST_SERVERS") != "embedded" and docker_answers(environ):
             yield _containers(stack)
         else:
             yield _embedded(stack, folder)
 
 
-def docker_answers() -> bool:
+def docker_answers(environ: Mapping[str, str]) -> bool:
     """Tell whether a Docker engine is there to start containers."""
+    if not environ.get("DOCKER_HOST") and not DOCKER_SOCKET.exists():
+        return False
     import docker  # noqa: PLC0415 - comes with testcontainers, a development dependency
     from docker.errors import DockerException  # noqa: PLC0415 - the same
 
