@@ -1,5 +1,6 @@
 """TCP ports of this machine: a free one, and who holds one that is not."""
 
+import os
 import random
 import socket
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 from devstack import procfs
 from devstack.errors import DevstackError
 
-LOWEST = 10_240
+LOWEST, HIGHEST = 10_240, 65_535
+PRIVILEGED = 1024
 _given: set[int] = set()
 
 
@@ -46,8 +48,12 @@ def free_port() -> int:
 
 def require_free(port: int, who: str, remedy: str = "stop it or choose another port") -> None:
     """Raise one line that names the holder when ``who`` could not listen on ``port``."""
+    if not 1 <= port <= HIGHEST:
+        raise DevstackError(f"{who} cannot listen on port {port}; choose one from 1024 to {HIGHEST}")
     if is_free(port):
         return
+    if port < PRIVILEGED and os.geteuid() != 0:
+        raise DevstackError(f"{who} may not listen on port {port}, which is root's; choose one from {PRIVILEGED} on")
     pid = procfs.listener(port)
     holder = f"pid {pid} ({procfs.command(pid) or 'command unknown'})" if pid else "another process"
     raise DevstackError(f"port {port}, wanted by {who}, is held by {holder}; {remedy}")

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from common import clock
 from devstack.errors import DevstackError
 
 Source = Literal["sim", "live", "recorded"]
+SOURCES: tuple[Source, ...] = get_args(Source)
 
 LEAD_SECONDS = 20.0
 """From the first start to the beginning of a season's timetable: time for the services to be ready."""
@@ -54,6 +55,8 @@ class Wish:
 
     def season(self, now: datetime) -> Season:
         """Fill in the defaults; raise one line when the wishes contradict each other."""
+        if self.source not in {None, *SOURCES}:
+            raise DevstackError(f"there is no source {self.source}; choose one of {', '.join(SOURCES)}")
         source: Source = self.source or ("recorded" if self.recorded else "sim")
         if (source == "recorded") != (self.recorded is not None):
             raise DevstackError("--recorded DIR and --source recorded belong together; give both or neither")
