@@ -21,10 +21,11 @@ from common.contracts.ingest import (
 )
 from common.db import Database
 from ingest import queries
+from ingest.domain import UnexpectedError
 from ingest.jolpica import UpstreamError
-from ingest.models import races, raw_bodies, results, sessions
+from ingest.models import drivers, races, raw_bodies, results, sessions, stints
 from ingest.records import Outcome
-from ingest.results import MovedError, sync_result
+from ingest.results import MovedError, read, store, sync_result
 from ingest.seasons import sync_season
 from trackside.config import Config
 
@@ -201,6 +202,43 @@ async def test_a_reading_that_began_before_the_stored_one_changes_nothing(
     assert await sync_result(database, client, AUSTRALIA, SessionKind.RACE) is Outcome.UNCHANGED
     async with database.transaction() as session:
         assert await session.scalar(select(func.count()).select_from(results)) == 0
+
+
+@pytest.mark.parametrize("kept", [21, 0])
+async def test_a_result_that_loses_cars_is_refused(
+    serve: Any, asking: Any, database: Database, counts: Any, kept: int
+) -> None:
+    client = asking(await serve(past()))
+    await sync_season(database, client, "2026")
+    await sync_result(database, client, AUSTRALIA, SessionKind.RACE)
+    before = await counts()
+    async with database.transaction() as session:
+        found = await queries.race(session, AUSTRALIA)
+    assert found is not None
+    reading = await read(client, found[0], SessionKind.RACE)
+    shrunk = msgspec.structs.replace(reading, rows=reading.rows[:kept], cars=reading.cars[:kept])
+
+    async def take() -> None:
+        async with database.transaction() as session:
+            await store(session, found[0], SessionKind.RACE, shrunk)
+
+    with pytest.raises(UnexpectedError, match="has lost"):
+        await take()
+    assert await counts() == before
+
+
+async def test_a_newcomer_is_entered_with_the_result_he_is_first_seen_in(
+    serve: Any, asking: Any, database: Database
+) -> None:
+    client = asking(await serve(past()))
+    await sync_season(database, client, "2026")
+    async with database.transaction() as session:
+        await session.execute(stints.delete().where(stints.c.driver_id == "antonelli"))
+        await session.execute(drivers.delete().where(drivers.c.driver_id == "antonelli"))
+    await sync_result(database, client, AUSTRALIA, SessionKind.RACE)
+    async with database.transaction() as session:
+        assert "antonelli" in {driver.driver_id for driver in await queries.drivers_of(session, 2026)}
+        assert "antonelli" in {stint.driver_id for stint in await queries.stints_of(session, 2026)}
 
 
 async def test_a_version_leads_to_the_bodies_it_was_made_of(serve: Any, asking: Any, database: Database) -> None:

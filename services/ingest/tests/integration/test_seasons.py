@@ -10,8 +10,10 @@ from sqlalchemy import func, select
 from common import clock
 from common.contracts.ingest import SeasonSynced, SessionKind, SessionStarted
 from common.db import Database
+from ingest.domain import UnexpectedError
 from ingest.jolpica import UnreadableError, UpstreamError
 from ingest.models import outbox, races, sessions, sync_runs
+from ingest.results import sync_result
 from ingest.seasons import sync_season
 from trackside.config import Config
 
@@ -119,6 +121,20 @@ async def test_a_race_that_is_cancelled_shifts_the_rounds_and_no_other_race_chan
     assert {slot.split(":")[1] for slot in await timers(database)} == {race.race_id for race in after.races}
     async with database.transaction() as session:
         assert await session.scalar(select(func.count()).select_from(races)) == 2
+
+
+async def test_a_calendar_that_has_lost_a_race_that_was_driven_is_refused(
+    serve: Any, asking: Any, database: Database, counts: Any
+) -> None:
+    start = clock.now() - timedelta(days=5)
+    client = asking(await serve(Config(start=start, pace=DAY, rounds=(1, 2))))
+    await sync_season(database, client, "2026")
+    await sync_result(database, client, "2026-albert_park", SessionKind.RACE)
+    before = await counts()
+    shorter = asking(await serve(Config(start=start, pace=DAY, rounds=(2, 2))))
+    with pytest.raises(UnexpectedError, match="has lost races that were driven: 2026-albert_park"):
+        await sync_season(database, shorter, "2026")
+    assert await counts() == before
 
 
 async def test_sessions_long_past_are_no_news_and_today_s_are(
