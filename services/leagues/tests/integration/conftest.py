@@ -35,7 +35,9 @@ CONSTRUCTORS = ["ferrari", "mclaren", "mercedes", "williams"]
 FIVE, TWO = DRIVERS[:5], CONSTRUCTORS[:2]
 
 
-def race(number: int, lock_at: datetime, *, race_at: datetime | None = None, sprint: bool = False) -> Race:
+def race(
+    number: int, lock_at: datetime, *, race_at: datetime | None = None, sprint: bool = False, season: int = SEASON
+) -> Race:
     race_at = race_at or lock_at + DAY
     locking = SessionKind.SPRINT if sprint else SessionKind.QUALIFYING
     sessions = [Session(kind=SessionKind.FP1, starts_at=lock_at - DAY), Session(kind=locking, starts_at=lock_at)]
@@ -43,7 +45,7 @@ def race(number: int, lock_at: datetime, *, race_at: datetime | None = None, spr
         sessions.append(Session(kind=SessionKind.QUALIFYING, starts_at=lock_at + (race_at - lock_at) / 2))
     sessions.append(Session(kind=SessionKind.RACE, starts_at=race_at))
     return Race(
-        race_id=f"{SEASON}-circuit{number}",
+        race_id=f"{season}-circuit{number}",
         round=number,
         name=f"Grand Prix {number}",
         circuit_id=f"circuit{number}",
