@@ -1,0 +1,63 @@
+"""The gateway, wired: nothing connects here, everything connects in the lifespan."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.openapi import OpenAPIConfig
+
+from common.app import Metrics, in_background
+from common.http import DocumentedErrors, handle_error
+from common.security import TokenVerifier
+from gateway import docs, health
+from gateway.docs import Documents
+from gateway.edge import Edge
+from gateway.feed import Feed
+from gateway.identity import Identities
+from gateway.limits import Limiter
+from gateway.proxy import Forwarder
+from gateway.settings import GatewaySettings
+from gateway.stream import stream
+
+
+def create_app(settings: GatewaySettings) -> Edge:
+    """Make the gateway."""
+    services = list(settings.services)
+    forwarder = Forwarder(settings)
+    limiter = Limiter(settings.redis_url)
+    feed = Feed(settings.nats_url)
+    verifier = TokenVerifier(settings.auth_url, settings.token_issuer, settings.token_audience)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        await forwarder.open()
+        try:
+            async with in_background(app, [("limits", limiter.watch), ("feed", feed.run)]):
+                yield
+        finally:
+            await forwarder.close()
+            await limiter.close()
+
+    def own_document() -> dict[str, Any]:
+        return local.openapi_schema.to_schema()
+
+    local = Litestar(
+        route_handlers=[stream, *docs.ROUTES, *health.routes(services, forwarder, limiter, feed), Metrics],
+        lifespan=[lifespan],
+        exception_handlers={Exception: handle_error},
+        plugins=[DocumentedErrors()],
+        openapi_config=OpenAPIConfig(title="Gateway", version="1"),
+        state=State(
+            {
+                "settings": settings,
+                "forwarder": forwarder,
+                "feed": feed,
+                "documents": Documents(forwarder, services, settings.gateway_public_url),
+                "own_document": own_document,
+            }
+        ),
+        logging_config=None,
+    )
+    return Edge(settings, local=local, limiter=limiter, identities=Identities(verifier), forwarder=forwarder, feed=feed)

@@ -1,0 +1,179 @@
+"""The public surface, as data: which path belongs to whom, who may call it, and what it counts against.
+
+What is not in the table does not exist for clients, whatever a service serves. A route is chosen by the decoded
+segments of a path that has one reading only, and that same reading is what the service gets.
+"""
+
+import re
+from enum import StrEnum
+from urllib.parse import quote, unquote_to_bytes
+
+import msgspec
+from litestar.exceptions import ClientException, HTTPException, MethodNotAllowedException, NotFoundException
+
+GATEWAY = "gateway"
+PATH_BYTES = 8192
+SEGMENTS = 16
+
+_SAFE = "-._~!$&'()*+,=:@"
+_SEGMENT = re.compile(rf"(?:[A-Za-z0-9{re.escape(_SAFE)}]|%[0-9A-Fa-f]{{2}})+")
+_AMBIGUOUS = re.compile(r"[\x00-\x1f\x7f/\\;%?#]")
+"""What a segment may not hold once decoded: another reader might split, cut or decode it again."""
+
+
+class Identity(StrEnum):
+    """What a route does with an access token."""
+
+    IGNORED = "ignored"
+    """Not looked at and not passed on: a stale token must not stop its owner from getting a fresh one."""
+    OPTIONAL = "optional"
+    """May be absent; one that is there must be valid."""
+    REQUIRED = "required"
+
+
+class Limit(StrEnum):
+    """The name of a limit per address, and of its setting."""
+
+    DEFAULT = "default"
+    ANALYTICS = "analytics"
+    CREDENTIALS = "credentials"
+    NONE = "none"
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One operation: ``{name}`` in the template is any one segment."""
+
+    service: str
+    method: str
+    template: str
+    identity: Identity = Identity.OPTIONAL
+    limit: Limit = Limit.DEFAULT
+
+
+def _credentials(template: str) -> Route:
+    return Route("auth", "POST", template, Identity.IGNORED, Limit.CREDENTIALS)
+
+
+def _analytics(template: str) -> Route:
+    return Route("analytics", "GET", template, limit=Limit.ANALYTICS)
+
+
+def _own(service: str, method: str, template: str) -> Route:
+    return Route(service, method, template, Identity.REQUIRED)
+
+
+TABLE: tuple[Route, ...] = (
+    _credentials("/api/v1/auth/register"),
+    _credentials("/api/v1/auth/login"),
+    _credentials("/api/v1/auth/refresh"),
+    _own("auth", "GET", "/api/v1/auth/me"),
+    _own("auth", "GET", "/api/v1/users/me"),
+    Route("auth", "GET", "/.well-known/jwks.json", Identity.IGNORED),
+    Route("ingest", "GET", "/api/v1/races"),
+    Route("ingest", "GET", "/api/v1/races/{race_id}"),
+    Route("ingest", "GET", "/api/v1/races/{race_id}/results"),
+    Route("ingest", "GET", "/api/v1/drivers"),
+    Route("ingest", "GET", "/api/v1/constructors"),
+    _own("leagues", "POST", "/api/v1/leagues"),
+    _own("leagues", "GET", "/api/v1/leagues"),
+    _own("leagues", "GET", "/api/v1/leagues/{league_id}"),
+    _own("leagues", "POST", "/api/v1/leagues/join"),
+    _own("leagues", "POST", "/api/v1/teams"),
+    _own("leagues", "GET", "/api/v1/teams"),
+    _own("leagues", "GET", "/api/v1/teams/{team_id}"),
+    _own("leagues", "PUT", "/api/v1/teams/{team_id}/lineup"),
+    _own("leagues", "GET", "/api/v1/teams/{team_id}/lineup"),
+    Route("leagues", "GET", "/api/v1/market"),
+    Route("leagues", "GET", "/api/v1/rounds/next"),
+    Route("scoring", "GET", "/api/v1/leaderboard"),
+    _own("scoring", "GET", "/api/v1/leagues/{league_id}/leaderboard"),
+    _own("scoring", "GET", "/api/v1/teams/{team_id}/points"),
+    Route("scoring", "GET", "/api/v1/rounds/{season}/{round}/scores"),
+    Route("scoring", "GET", "/api/v1/rounds/{season}/{round}/explain/{kind}/{asset_id}"),
+    Route("scoring", "GET", "/api/v1/prices"),
+    Route("scoring", "GET", "/api/v1/rule-sets"),
+    _analytics("/api/v1/analytics/schedule"),
+    _analytics("/api/v1/analytics/schedule/next"),
+    _analytics("/api/v1/analytics/standings/drivers"),
+    _analytics("/api/v1/analytics/standings/constructors"),
+    Route(GATEWAY, "GET", "/api/v1/stream"),
+    Route(GATEWAY, "GET", "/openapi.json", Identity.IGNORED),
+    Route(GATEWAY, "GET", "/docs", Identity.IGNORED),
+    Route(GATEWAY, "GET", "/docs/{asset}", Identity.IGNORED),
+    Route(GATEWAY, "GET", "/health", Identity.IGNORED, Limit.NONE),
+    Route(GATEWAY, "GET", "/health/live", Identity.IGNORED, Limit.NONE),
+    Route(GATEWAY, "GET", "/health/ready", Identity.IGNORED, Limit.NONE),
+    Route(GATEWAY, "GET", "/metrics", Identity.IGNORED, Limit.NONE),
+)
+
+
+class Table:
+    """Finds the route of a request."""
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        self._exact: dict[tuple[str, ...], dict[str, Route]] = {}
+        self._patterns: dict[int, list[tuple[tuple[str | None, ...], dict[str, Route]]]] = {}
+        by_template: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            by_template.setdefault(route.template, {})[route.method] = route
+        for template, methods in by_template.items():
+            segments = tuple(template.strip("/").split("/"))
+            if "{" in template:
+                pattern = tuple(None if segment.startswith("{") else segment for segment in segments)
+                self._patterns.setdefault(len(pattern), []).append((pattern, methods))
+            else:
+                self._exact[segments] = methods
+
+    def find(self, method: str, segments: tuple[str, ...]) -> Route:
+        """Return the route; raise 404 for a path nobody has, 405 with ``Allow`` for a method it has not.
+
+        A path without parameters goes before one with: ``/leagues/join`` is no league.
+        """
+        methods = self._exact.get(segments) or self._match(segments)
+        if methods is None:
+            raise NotFoundException
+        if route := methods.get(method):
+            return route
+        raise MethodNotAllowedException(headers={"Allow": ", ".join(sorted(methods))})
+
+    def _match(self, segments: tuple[str, ...]) -> dict[str, Route] | None:
+        for pattern, methods in self._patterns.get(len(segments), ()):
+            if all(wanted is None or wanted == segment for wanted, segment in zip(pattern, segments, strict=True)):
+                return methods
+        return None
+
+
+def read_path(raw: bytes) -> tuple[str, ...]:
+    """Split and decode a raw path; raise 400 where two readers could disagree about it, 414 when it is too long.
+
+    Refused are empty and dot segments, encoded separators, control characters, double encoding, path parameters
+    (``;``), and bytes that are no UTF-8. One slash at the end is allowed and means nothing.
+    """
+    if len(raw) > PATH_BYTES:
+        raise HTTPException(status_code=414)
+    if raw == b"/":
+        raise NotFoundException
+    first, *parts = raw.decode("latin-1").removesuffix("/").split("/")
+    if first or not parts or len(parts) > SEGMENTS:
+        raise ClientException
+    return tuple(_decoded(part) for part in parts)
+
+
+def _decoded(part: str) -> str:
+    if not _SEGMENT.fullmatch(part):
+        raise ClientException
+    if "%" not in part:
+        segment = part
+    else:
+        try:
+            segment = unquote_to_bytes(part).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ClientException from error
+    if segment in {".", ".."} or _AMBIGUOUS.search(segment):
+        raise ClientException
+    return segment
+
+
+def canonical(segments: tuple[str, ...]) -> str:
+    """Write the path as the service gets it: the one spelling of what was read."""
+    return "/" + "/".join(quote(segment, safe=_SAFE) for segment in segments)
