@@ -6,8 +6,6 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PORT ?= 8000
-SOURCE ?= sim
 MEMBERS := libs/common services/auth services/ingest services/leagues services/scoring services/analytics gateway \
            tools/trackside tools/paddock tools/devstack
 DEPLOYABLES := auth ingest leagues scoring analytics gateway trackside devstack cli
@@ -28,7 +26,7 @@ $(BIN)/uv: requirements/build.txt
 
 $(VENV)/.run: $(BIN)/uv requirements/devstack.txt $(foreach member,$(MEMBERS),$(member)/pyproject.toml)
 	@echo "Installing what Paddock runs on …"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/devstack.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/devstack.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(EDITABLE)
 	@touch $@
 
@@ -40,7 +38,8 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 install: $(VENV)/.dev ## Make the virtual environment with everything a developer needs
 
 run: $(VENV)/.run ## Run a race weekend: servers, five services, gateway (PORT=8000 SOURCE=sim|live|recorded PACE=120)
-	@exec env PORT=$(PORT) SOURCE=$(SOURCE) $(BIN)/python -m devstack run
+	@exec env $(foreach name,PORT SOURCE PACE TEAMS RECORDED SEASON ROUNDS,$(if $($(name)),$(name)="$($(name))")) \
+	  $(BIN)/python -m devstack run
 
 test: $(VENV)/.dev ## Unit, integration, contract and architecture tests on real servers
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -q
