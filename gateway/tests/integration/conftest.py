@@ -16,9 +16,8 @@ from common.testing import Servers, TokenMaker, eventually
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
 
-NO_LIMITS: dict[str, Any] = {
-    f"gateway_limit_{name}_per_minute": 0 for name in ("default", "analytics", "credentials", "user")
-}
+LIMITS = ("default", "analytics", "credentials", "user")
+NO_LIMITS: dict[str, Any] = {f"gateway_limit_{name}_per_minute": 0 for name in LIMITS}
 
 
 class Upstream:
@@ -127,14 +126,13 @@ async def settings(prepared: Servers, upstream: Upstream) -> GatewaySettings:
     if keys := [key async for key in redis.scan_iter("limit:*")]:
         await redis.delete(*keys)
     await redis.aclose()
-    changes: dict[str, Any] = {
-        f"{name}_url": f"{upstream.url}/{name}" for name in ("auth", "ingest", "leagues", "scoring", "analytics")
-    }
+    services = ("auth", "ingest", "leagues", "scoring", "analytics")
+    urls: dict[str, Any] = {f"{name}_url": f"{upstream.url}/{name}" for name in services}
     return GatewaySettings(
         paddock_env=Environment.TEST,
         nats_url=prepared.nats_url,
         redis_url=prepared.redis_url,
-        **changes,
+        **urls,
         **NO_LIMITS,
     )
 
