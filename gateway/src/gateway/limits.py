@@ -7,7 +7,6 @@ that a background probe looks for it, not the requests.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Coroutine, Sequence
 from hashlib import sha1
@@ -20,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from common.log import get_logger
-from gateway.quotas import NO_LIMIT, WINDOW_SECONDS, Alone, Demand, Quota, Verdict
+from gateway.quotas import NO_LIMIT, Alone, Demand, Quota, Verdict, interval_of, whole_seconds
 
 log = get_logger(__name__)
 
@@ -29,7 +28,6 @@ REDIS_SECONDS = 0.08
 PROBE_SECONDS = 0.25
 CONNECT_SECONDS = 1.0
 BATCH = 256
-MICRO = 1_000_000
 
 SHARED = Gauge("gateway_limits_shared", "1 while limits are counted in Redis, 0 while each gateway counts alone")
 LIMITED = Counter("gateway_limited_total", "Requests refused by a limit", ["policy"])
@@ -73,7 +71,7 @@ class _Question:
 
     def arguments(self) -> list[str]:
         keys = [demand.key for demand in self.demands]
-        intervals = [WINDOW_SECONDS * MICRO // demand.policy.per_minute for demand in self.demands]
+        intervals = [interval_of(demand.policy.per_minute) for demand in self.demands]
         sizes = zip(intervals, self.demands, strict=True)
         return keys + [text for interval, demand in sizes for text in _sizes(interval, demand)]
 
@@ -113,7 +111,7 @@ class Limiter:
         if not wanted:
             return NO_LIMIT
         answer = await self._ask(wanted) if self.shared else None
-        verdict = self._alone.take(wanted, time.monotonic()) if answer is None else _verdict(wanted, answer)
+        verdict = self._alone.take(wanted, time.monotonic_ns() // 1000) if answer is None else _verdict(wanted, answer)
         if verdict.retry_after:
             for quota in verdict.quotas:
                 if quota.remaining < 1:
@@ -211,7 +209,7 @@ async def _soon(asking: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - what
 
 def _verdict(demands: Sequence[Demand], answer: list[int]) -> Verdict:
     quotas = [
-        Quota(demand.policy.name, demand.policy.per_minute, answer[2 * i + 1], math.ceil(answer[2 * i + 2] / MICRO))
+        Quota(demand.policy.name, demand.policy.per_minute, answer[2 * i + 1], whole_seconds(answer[2 * i + 2]))
         for i, demand in enumerate(demands)
     ]
-    return Verdict(quotas, max(0, math.ceil(answer[0] / MICRO)))
+    return Verdict(quotas, whole_seconds(answer[0]))

@@ -1,6 +1,5 @@
 """Quotas as values: policies, what a request asks of them, what is left, and the count of one process alone."""
 
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -10,6 +9,7 @@ from gateway.routes import Limit
 from gateway.settings import GatewaySettings
 
 WINDOW_SECONDS = 60
+MICRO = 1_000_000
 LOCAL_SUBJECTS = 50_000
 LOCAL_CREDENTIALS_PER_MINUTE = 5
 
@@ -80,21 +80,36 @@ class Alone:
     """The same limits counted in this process, for as many subjects as memory is set aside for."""
 
     def __init__(self) -> None:
-        self._due: OrderedDict[str, float] = OrderedDict()
+        self._due: OrderedDict[str, int] = OrderedDict()
+        """When each bucket would be full again, in microseconds."""
 
-    def take(self, demands: Sequence[Demand], now: float) -> Verdict:
-        """Charge all demands or none; ``now`` is seconds of any steady clock."""
-        intervals = [WINDOW_SECONDS / demand.policy.alone_per_minute for demand in demands]
+    def take(self, demands: Sequence[Demand], now: int) -> Verdict:
+        """Charge all demands or none; ``now`` is microseconds of any steady clock."""
+        intervals = [interval_of(demand.policy.alone_per_minute) for demand in demands]
+        windows = [
+            interval * demand.policy.alone_per_minute for interval, demand in zip(intervals, demands, strict=True)
+        ]
         dues = [max(self._due.get(demand.key, now), now) for demand in demands]
-        wait = max(due + interval - now - WINDOW_SECONDS for due, interval in zip(dues, intervals, strict=True))
+        ends = zip(dues, intervals, windows, strict=True)
+        wait = max(due + interval - now - window for due, interval, window in ends)
         quotas = []
-        for demand, due, interval in zip(demands, dues, intervals, strict=True):
+        for demand, due, interval, window in zip(demands, dues, intervals, windows, strict=True):
             after = due + interval if wait <= 0 else due
             self._due[demand.key] = after
             self._due.move_to_end(demand.key)
-            remaining = math.floor((now + WINDOW_SECONDS - after) / interval + 1e-9)
             policy = demand.policy
-            quotas.append(Quota(policy.name, policy.alone_per_minute, remaining, math.ceil(after - now)))
+            remaining = (now + window - after) // interval
+            quotas.append(Quota(policy.name, policy.alone_per_minute, remaining, whole_seconds(after - now)))
         while len(self._due) > LOCAL_SUBJECTS:
             self._due.popitem(last=False)
-        return Verdict(quotas, max(0, math.ceil(wait)))
+        return Verdict(quotas, whole_seconds(wait))
+
+
+def interval_of(per_minute: int) -> int:
+    """Return how long one unit of a quota takes to come back, in microseconds."""
+    return WINDOW_SECONDS * MICRO // per_minute
+
+
+def whole_seconds(microseconds: int) -> int:
+    """Return the seconds after which that time is surely over; 0 for none."""
+    return max(0, -(-microseconds // MICRO))

@@ -1,0 +1,67 @@
+"""The table of routes is true: every public operation of every service leads to that service, and no more."""
+
+import importlib
+from functools import cache
+from typing import Any
+
+import pytest
+
+from gateway.app import create_app
+from gateway.routes import GATEWAY, TABLE, Identity, Table, read_path
+from gateway.settings import GatewaySettings
+
+SERVICES = ("auth", "ingest", "leagues", "scoring", "analytics")
+SAMPLE = "7b0c6a52-30a5-4a0e-9f0b-0d6f5b0f8f11"
+
+
+@cache
+def document(service: str) -> dict[str, Any]:
+    """The service's own OpenAPI document; the test is skipped where the service is not installed."""
+    app = pytest.importorskip(f"{service}.app", reason=f"{service} is not installed here")
+    settings = importlib.import_module(f"{service}.settings")
+    kind = getattr(settings, f"{service.capitalize()}Settings")
+    schema: dict[str, Any] = app.create_app(kind()).openapi_schema.to_schema()
+    return schema
+
+
+def operations(service: str) -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (method.upper(), path): operation
+        for path, item in document(service).get("paths", {}).items()
+        for method, operation in item.items()
+    }
+
+
+def filled(path: str) -> bytes:
+    return "/".join(SAMPLE if segment.startswith("{") else segment for segment in path.split("/")).encode()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_operation_of_a_service_is_routed_to_that_service(service: str) -> None:
+    table = Table(TABLE)
+    found = {call: table.find(call[0], read_path(filled(call[1]))).service for call in operations(service)}
+    assert found == dict.fromkeys(found, service)
+    assert found
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_route_of_a_service_is_an_operation_of_it(service: str) -> None:
+    served = {(method, filled(path)) for method, path in operations(service)}
+    routed = {(route.method, filled(route.template)) for route in TABLE if route.service == service}
+    assert routed - served == set()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_token_is_required_here_exactly_where_the_service_requires_it(service: str) -> None:
+    table = Table(TABLE)
+    required = {call: bool(operation.get("security")) for call, operation in operations(service).items()}
+    here = {call: table.find(call[0], read_path(filled(call[1]))).identity is Identity.REQUIRED for call in required}
+    assert here == required
+
+
+def test_every_route_of_the_gateway_itself_is_served_by_it() -> None:
+    app = create_app(GatewaySettings())
+    served = {path for path in app.local.route_handler_method_map if not path.startswith("/schema")}
+    shapes = {"/".join("*" if "{" in segment else segment for segment in path.split("/")) for path in served}
+    own = {route.template for route in TABLE if route.service == GATEWAY}
+    assert {"/".join("*" if "{" in segment else segment for segment in path.split("/")) for path in own} == shapes
