@@ -83,9 +83,11 @@ class TeamInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class LineupInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Five drivers and two constructors, in any order; ``round`` is the round the line-up is meant for."""
 
-    drivers: list[AssetId]
-    constructors: list[AssetId]
-    round: RoundNumber | None = None
+    drivers: Annotated[list[AssetId], msgspec.Meta(description="Ids of exactly five drivers, each once")]
+    constructors: Annotated[list[AssetId], msgspec.Meta(description="Ids of exactly two constructors, each once")]
+    round: Annotated[RoundNumber | None, msgspec.Meta(description="The round it is meant for, if not the current")] = (
+        None
+    )
 
     def selection(self) -> Selection:
         """Return what the domain makes of it; raises `InvalidError`."""

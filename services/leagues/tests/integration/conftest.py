@@ -7,7 +7,7 @@ the outbox where it can be counted, and nobody else's events arrive. `test_event
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import msgspec
@@ -220,8 +220,3 @@ async def world(http: httpx.AsyncClient, database: Database, tokens: TokenMaker)
     world = World(http, database, tokens)
     await world.execute(f"TRUNCATE {', '.join(table.name for table in metadata.sorted_tables)}")
     return world
-
-
-@pytest.fixture
-def stranger_id() -> UUID:
-    return uuid4()

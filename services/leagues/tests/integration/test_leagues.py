@@ -4,12 +4,12 @@ import asyncio
 from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from common import clock
-from leagues import service
+from leagues import queries, service
 
 if TYPE_CHECKING:
     from services.leagues.tests.integration.conftest import World
@@ -260,3 +260,14 @@ async def test_a_name_arrives_with_its_event_however_often(world: "World") -> No
     await world.register(ann)
     await world.register(ann)
     assert (await ann.get(f"/leagues/{league['league_id']}")).json()["owner"]["username"] == "ann"
+
+
+async def test_a_league_is_read_as_it_is_and_not_as_it_was_earlier_in_the_transaction(world: "World") -> None:
+    await world.open()
+    ann = world.caller()
+    league_id = UUID((await ann.league())["league_id"])
+    async with world.database.transaction() as session:
+        earlier = await queries.league_for(session, league_id, ann.id)
+        await service.join_public(session, world.caller().id, league_id, None)
+        assert (await queries.league_for(session, league_id, ann.id)).league.members == 2
+        assert earlier.league.league_id == league_id
