@@ -23,10 +23,11 @@ from gateway.quotas import NO_LIMIT, Alone, Demand, Quota, Verdict, interval_of,
 
 log = get_logger(__name__)
 
-REDIS_SECONDS = 0.08
+REDIS_SECONDS = 0.06
 """The longest a request waits for Redis."""
+SLICES = 8
 PROBE_SECONDS = 0.25
-CONNECT_SECONDS = 1.0
+SOCKET_SECONDS = 5.0
 BATCH = 256
 
 SHARED = Gauge("gateway_limits_shared", "1 while limits are counted in Redis, 0 while each gateway counts alone")
@@ -87,11 +88,12 @@ def _sizes(interval: int, demand: Demand) -> tuple[str, str]:
 class Limiter:
     """Decides in Redis while Redis answers, alone while it does not."""
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, patience_seconds: float = REDIS_SECONDS) -> None:
+        self._patience_seconds = patience_seconds
         self._redis = Redis.from_url(
             redis_url,
-            socket_timeout=CONNECT_SECONDS,
-            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=SOCKET_SECONDS,
+            socket_connect_timeout=SOCKET_SECONDS,
             retry=Retry(NoBackoff(), 0),  # a second try would count twice and wait twice
         )
         self._queue: list[_Question] = []
@@ -131,7 +133,7 @@ class Limiter:
     async def reachable(self) -> bool:
         """Ask Redis whether it is there."""
         try:
-            return bool(await _soon(self._ping()))
+            return bool(await _soon(self._ping(), self._patience_seconds))
         except (RedisError, OSError):
             return False
 
@@ -157,9 +159,9 @@ class Limiter:
         try:
             while self._queue:
                 batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
-                answers = await _soon(self._run(batch))
+                answers = await _soon(self._run(batch), self._patience_seconds)
                 if answers is None:
-                    raise TimeoutError(f"no answer within {REDIS_SECONDS} s")
+                    raise TimeoutError(f"no answer within {self._patience_seconds} s")
                 for question, answer in zip(batch, answers, strict=True):
                     question.resolve(answer)
         except (RedisError, OSError) as error:
@@ -189,22 +191,21 @@ class Limiter:
         return answers
 
 
-async def _soon(asking: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever Redis answers
-    """Wait ``REDIS_SECONDS`` for an answer, and give nothing when there is none.
+async def _soon(asking: Coroutine[Any, Any, Any], patience_seconds: float) -> Any:  # noqa: ANN401 - Redis's answer
+    """Wait a little for an answer, and give nothing when there is none.
 
-    A burst of requests can keep this process busy for longer than that; an answer that has arrived meanwhile gets the
-    few turns of the loop that it takes to be read, so that our own load is not taken for an outage.
+    The wait is made of slices, each at least one turn of the loop: while a burst of requests keeps this process busy,
+    an answer that has long arrived is still read, so that our own load is not taken for an outage of Redis.
     """
     task = asyncio.ensure_future(asking)
     try:
-        await asyncio.wait({task}, timeout=REDIS_SECONDS)
-        for _ in range(3):
-            if not task.done():
-                await asyncio.sleep(0)
-        return task.result() if task.done() else None
+        for _ in range(SLICES):
+            await asyncio.wait({task}, timeout=patience_seconds / SLICES)
+            if task.done():
+                return task.result()
+        return None
     finally:
-        if not task.done():
-            task.cancel()
+        task.cancel()
 
 
 def _verdict(demands: Sequence[Demand], answer: list[int]) -> Verdict:
