@@ -34,7 +34,7 @@ WAITING_EVENTS = 256
 HEARTBEAT_SECONDS = 1.0
 SILENCE_SECONDS = 2.5
 API_SECONDS = 3.0
-BACKOFF_SECONDS = 0.25
+BACKOFF_SECONDS = (0.25, 0.5, 1.0, 2.0)
 READY_SECONDS = 3.0
 
 LISTENING = Gauge("gateway_stream_listeners", "Connected listeners of the live stream")
@@ -87,6 +87,7 @@ class Feed:
     async def run(self, _: object = None) -> None:
         """Follow until cancelled, however often NATS goes away."""
         client = await topology.connect(self._nats_url, "gateway")
+        failures = 0
         try:
             while True:
                 try:
@@ -94,8 +95,9 @@ class Feed:
                 except (FeedBrokenError, nats.errors.Error, OSError) as error:
                     log.warning("live feed interrupted", error=repr(error), after=self._last)
                 finally:
+                    failures = 0 if self.connected else failures + 1
                     self.connected = False
-                await asyncio.sleep(BACKOFF_SECONDS)
+                await asyncio.sleep(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
         finally:
             await client.close()
 

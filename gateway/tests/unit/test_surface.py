@@ -4,9 +4,12 @@ import importlib
 from functools import cache
 from typing import Any
 
+import msgspec
 import pytest
+from openapi_spec_validator import validate
 
 from gateway.app import create_app
+from gateway.merging import merge
 from gateway.routes import GATEWAY, TABLE, Identity, Table, read_path
 from gateway.settings import GatewaySettings
 
@@ -65,3 +68,15 @@ def test_every_route_of_the_gateway_itself_is_served_by_it() -> None:
     shapes = {"/".join("*" if "{" in segment else segment for segment in path.split("/")) for path in served}
     own = {route.template for route in TABLE if route.service == GATEWAY}
     assert {"/".join("*" if "{" in segment else segment for segment in path.split("/")) for path in own} == shapes
+
+
+def test_the_merged_document_of_the_real_services_is_valid_and_has_every_route() -> None:
+    own = create_app(GatewaySettings()).local.openapi_schema.to_schema()
+    documents = {**{service: document(service) for service in SERVICES}, GATEWAY: own}
+    merged = msgspec.json.decode(msgspec.json.encode(merge(documents, [], TABLE, "/")))
+    validate(merged)
+    operations = [operation for item in merged["paths"].values() for operation in item.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    described = {(method.upper(), filled(path)) for path, item in merged["paths"].items() for method in item}
+    hidden = {"/openapi.json", "/docs", "/docs/{asset}", "/health", "/health/live", "/health/ready", "/metrics"}
+    assert described == {(route.method, filled(route.template)) for route in TABLE if route.template not in hidden}
