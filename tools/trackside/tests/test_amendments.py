@@ -100,10 +100,29 @@ def test_sprint_and_qualifying_can_be_amended(client: Client) -> None:
     assert [row["points"] for row in amended[:9]] == ["8", "7", "6", "5", "4", "3", "2", "1", "0"]
     grid = order(results(client, "2026/2/qualifying"))
     decide(client, grid[0], "disqualify", round=2, session="qualifying")
-    struck = results(client, "2026/2/qualifying")
-    assert order(struck) == [*grid[1:], grid[0]]
-    assert struck[-1]["Q1"] == ""
-    assert "Q3" not in struck[-1]
+    assert order(results(client, "2026/2/qualifying")) == [*grid[1:], grid[0]]
+
+
+def test_a_car_disqualified_from_qualifying_is_last_and_keeps_its_times(client: Client) -> None:
+    before = results(client, "2026/1/qualifying")
+    decide(client, order(before)[0], "disqualify", session="qualifying")
+    after = results(client, "2026/1/qualifying")
+    assert after[-1] == before[0] | {"position": "22"}
+    assert after[-1]["Q3"]
+    assert after[:-1] == [row | {"position": str(place)} for place, row in enumerate(before[1:], start=1)]
+
+
+def test_cars_swapped_in_qualifying_take_over_the_times_of_their_places(client: Client) -> None:
+    before = results(client, "2026/1/qualifying")
+    first, last = order(before)[0], order(before)[-1]
+    decide(client, first, "swap", session="qualifying", other_driver_id=last)
+    after = results(client, "2026/1/qualifying")
+    assert order(after) == [last, *order(before)[1:-1], first]
+
+    def times(rows: list[dict[str, Any]]) -> list[list[str | None]]:
+        return [[row.get(segment) for segment in ("Q1", "Q2", "Q3")] for row in rows]
+
+    assert times(after) == times(before)
 
 
 def test_an_amendment_can_be_taken_back(client: Client) -> None:

@@ -130,14 +130,16 @@ def renumber(rows: Iterable[QualifyingRow]) -> tuple[QualifyingRow, ...]:
 
 
 def strike_qualifying(rows: Sequence[QualifyingRow], driver_id: str) -> tuple[QualifyingRow, ...]:
-    """Strike a car out of qualifying: last of all and without times."""
-    kept = [row for row in rows if row.driver.driver_id != driver_id]
-    struck = [replace(row, q1="", q2=UNSET, q3=UNSET) for row in rows if row.driver.driver_id == driver_id]
-    return renumber([*kept, *struck])
+    """Strike a car out of qualifying: last of all, with its times, as the real server shows it."""
+    return renumber(sorted(rows, key=lambda row: row.driver.driver_id == driver_id))
 
 
 def swap_qualifying(rows: Sequence[QualifyingRow], driver_id: str, other_id: str) -> tuple[QualifyingRow, ...]:
-    """Let two cars change places in qualifying, times and all left with their drivers."""
+    """Let two cars change places in qualifying; each takes over the times of the place, or it would look struck out."""
     by_name = {row.driver.driver_id: row for row in rows}
     change = {driver_id: by_name[other_id], other_id: by_name[driver_id]}
-    return renumber([change.get(row.driver.driver_id, row) for row in rows])
+
+    def at_place_of(row: QualifyingRow, place: QualifyingRow) -> QualifyingRow:
+        return replace(row, q1=place.q1, q2=place.q2, q3=place.q3)
+
+    return renumber([at_place_of(change.get(row.driver.driver_id, row), row) for row in rows])
