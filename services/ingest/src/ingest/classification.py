@@ -29,6 +29,12 @@ STATUSES = {
 }
 """`status` texts that decide by themselves. Before 2024 there are some eighty others, most of them names of parts."""
 
+SEGMENTS = (1, 2, 3)
+"""Of a qualifying, in order: Q1, Q2, Q3."""
+
+INFERRED = "Disqualified (inferred)"
+"""`status_text` of a car that is disqualified by its place in qualifying: the upstream does not say so."""
+
 
 def race_cars(rows: Sequence[ResultRow]) -> list[Car]:
     """Translate a race or a sprint, in the upstream's order."""
@@ -52,21 +58,45 @@ def race_cars(rows: Sequence[ResultRow]) -> list[Car]:
 
 
 def qualifying_cars(rows: Sequence[QualifyingRow]) -> list[Car]:
-    """Translate a qualifying; the upstream gives no status there, so a car without any time is not classified."""
+    """Translate a qualifying; the upstream gives no status there, so it is told by the times and the order."""
+    disqualified = disqualified_in_qualifying(rows)
     return [
         Car(
             driver_id=row.driver.driver_id,
             constructor_id=row.constructor.constructor_id,
             number=whole(row.number),
             position=row.position,
-            status=CarStatus.FINISHED if row.q1 or row.q2 or row.q3 else CarStatus.NOT_CLASSIFIED,
-            status_text="",
+            status=CarStatus.DISQUALIFIED if out else timed_status(row),
+            status_text=INFERRED if out else "",
             q1=row.q1 or None,
             q2=row.q2 or None,
             q3=row.q3 or None,
         )
-        for row in rows
+        for row, out in zip(rows, disqualified, strict=True)
     ]
+
+
+def timed_status(row: QualifyingRow) -> CarStatus:
+    """Tell how a qualifying ended for a car that kept its place: without any time it is not classified."""
+    return CarStatus.FINISHED if row.q1 or row.q2 or row.q3 else CarStatus.NOT_CLASSIFIED
+
+
+def disqualified_in_qualifying(rows: Sequence[QualifyingRow]) -> list[bool]:
+    """Infer which cars of a knock-out qualifying (all since 2006) are disqualified, row by row, in the upstream's order.
+
+    Disqualified cars are listed last and keep their times, and nobody else stands behind a car that was knocked out
+    in an earlier segment than the last one they have a time of. So one who has no time after Q1 (knocked out there, or
+    without a time in Q2) cannot be told from one who was merely slow, and goes on as classified.
+    """
+    found: list[bool] = []
+    earliest = len(SEGMENTS)
+    for row in rows:
+        times = [row.q1, row.q2, row.q3]
+        timed = max((segment for segment, time in zip(SEGMENTS, times, strict=True) if time), default=0)
+        reached = max((segment for segment, time in zip(SEGMENTS, times, strict=True) if time is not None), default=1)
+        found.append(timed > earliest)
+        earliest = min(earliest, reached)
+    return found
 
 
 def status_of(row: ResultRow, distance: int) -> CarStatus:

@@ -130,6 +130,25 @@ async def test_a_disqualification_is_a_second_version_told_with_its_reason(
         assert list(versions) == [1, 2]
 
 
+async def test_a_disqualification_from_qualifying_is_told_though_the_upstream_has_no_status_there(
+    serve: Any, asking: Any, database: Database, published: Any
+) -> None:
+    upstream = await serve(past())
+    client = asking(upstream)
+    await sync_season(database, client, "2026")
+    await sync_result(database, client, AUSTRALIA, SessionKind.QUALIFYING)
+    before = (await published())[-1].classification
+    pole = before[0].driver_id
+    await upstream.amend(season=2026, round=1, session="qualifying", driver_id=pole, action="disqualify")
+    assert await sync_result(database, client, AUSTRALIA, SessionKind.QUALIFYING) is Outcome.CHANGED
+    amended = (await published())[-1]
+    assert isinstance(amended, ResultsAmended)
+    assert amended.reason.startswith(f"{pole} disqualified (was P1); ")
+    struck = amended.classification[-1]
+    assert (struck.driver_id, struck.status, struck.position) == (pole, CarStatus.DISQUALIFIED, 22)
+    assert (struck.q1, struck.q2, struck.q3) == (before[0].q1, before[0].q2, before[0].q3)
+
+
 async def test_a_time_penalty_says_how_long_it_is(serve: Any, asking: Any, database: Database) -> None:
     upstream = await serve(past())
     client = asking(upstream)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from common.contracts.ingest import CarStatus
+from common.contracts.ingest import Car, CarStatus
 from ingest import upstream
 from ingest.classification import points, qualifying_cars, race_cars, whole
 from ingest.domain import UnexpectedError, content_hash
@@ -97,6 +98,73 @@ def test_a_segment_without_a_time_and_one_not_reached_are_both_no_time() -> None
 
 def test_a_car_without_any_time_is_not_classified_in_qualifying() -> None:
     assert qualifying_cars([qualifying(Q1="")])[0].status is CarStatus.NOT_CLASSIFIED
+
+
+IN_Q1, IN_Q2, IN_Q3 = {"Q1": "1:12"}, {"Q1": "1:12", "Q2": "1:11"}, {"Q1": "1:12", "Q2": "1:11", "Q3": "1:10"}
+IDLE_IN_Q2, IDLE_IN_Q3, NO_TIME = {**IN_Q1, "Q2": ""}, {**IN_Q2, "Q3": ""}, {"Q1": ""}
+
+
+@pytest.mark.parametrize(
+    ("order", "disqualified"),
+    [
+        ([IN_Q3, IN_Q2, IN_Q1], []),
+        ([IN_Q3, IN_Q2, IN_Q1, IN_Q3], [3]),
+        ([IN_Q3, IN_Q2, IN_Q1, IN_Q2], [3]),
+        ([IN_Q3, IN_Q2, IN_Q1, IDLE_IN_Q3], [3]),
+        ([IN_Q3, IN_Q2, IN_Q1, IN_Q2, IN_Q3], [3, 4]),
+        ([IN_Q3, IN_Q2, IN_Q1, IN_Q3, IN_Q2], [3, 4]),
+        ([IN_Q3, IN_Q2, IN_Q3], [2]),
+        ([IN_Q3, IN_Q2, NO_TIME, IN_Q2], [3]),
+        ([{}, IN_Q2], [1]),
+    ],
+)
+def test_a_car_behind_one_that_was_knocked_out_before_it_is_disqualified(
+    order: list[dict[str, str]], disqualified: list[int]
+) -> None:
+    cars = qualifying_cars([qualifying(**times) for times in order])
+    out = [index for index, car in enumerate(cars) if car.status is CarStatus.DISQUALIFIED]
+    assert out == disqualified
+    assert [index for index, car in enumerate(cars) if car.status_text == "Disqualified (inferred)"] == disqualified
+    assert {car.status_text for index, car in enumerate(cars) if index not in disqualified} <= {""}
+
+
+def test_a_segment_reached_without_a_time_makes_nobody_behind_it_disqualified() -> None:
+    order = [IN_Q3, IDLE_IN_Q3, IN_Q3, IN_Q2, IDLE_IN_Q2, IN_Q2, IN_Q1]
+    assert {car.status for car in qualifying_cars([qualifying(**times) for times in order])} == {CarStatus.FINISHED}
+
+
+def test_a_disqualification_without_a_time_after_q1_cannot_be_told() -> None:
+    cars = qualifying_cars([qualifying(**times) for times in (IN_Q3, IN_Q2, IN_Q1, IN_Q1, IDLE_IN_Q2, NO_TIME)])
+    assert [car.status for car in cars[-3:]] == [CarStatus.FINISHED, CarStatus.FINISHED, CarStatus.NOT_CLASSIFIED]
+
+
+def test_a_body_with_a_disqualified_car_says_so_in_the_published_language(body: Make, race_body: Make) -> None:
+    def written(position: int, driver_id: str, times: dict[str, str]) -> dict[str, Any]:
+        driver = {"driverId": driver_id, "givenName": "A", "familyName": driver_id.title()}
+        team = {"constructorId": "haas", "name": "Haas"}
+        return {"number": "27", "position": str(position), "Driver": driver, "Constructor": team, **times}
+
+    found = [written(1, "pole", IN_Q3), written(2, "slow", IN_Q1), written(3, "struck", IN_Q2)]
+    content = {"RaceTable": {"season": "2024", "round": "8", "Races": [race_body(QualifyingResults=found)]}}
+    data = upstream.decode(body(content, total=3))
+    assert data.races is not None
+    told = msgspec.json.encode(qualifying_cars(data.races.races[0].qualifying_results))
+    struck = msgspec.json.decode(told)[-1]
+    assert (struck["status"], struck["status_text"]) == ("dsq", "Disqualified (inferred)")
+    assert (struck["position"], struck["q1"], struck["q2"], struck["q3"]) == (3, "1:12", "1:11", None)
+    assert msgspec.json.decode(told, type=list[Car])[-1].status is CarStatus.DISQUALIFIED
+
+
+def test_the_recorded_disqualifications_are_inferred_and_no_others(recorded: Path) -> None:
+    found = set()
+    for path in [*recorded.glob("2024/qualifying/*.json"), *recorded.glob("2025/qualifying/*.json")]:
+        data = upstream.decode(path.read_bytes())
+        assert data.races is not None
+        for race in data.races.races:
+            cars = qualifying_cars(race.qualifying_results)
+            out = [car for car in cars if car.status is CarStatus.DISQUALIFIED]
+            found |= {(race.season, race.round, car.driver_id) for car in out}
+    assert found == {(2024, 8, "hulkenberg"), (2024, 8, "kevin_magnussen")}
 
 
 def test_the_same_points_are_the_same_content_however_they_are_written(rows: Make, result_row: Make) -> None:
