@@ -82,7 +82,7 @@ def timed_status(row: QualifyingRow) -> CarStatus:
 
 
 def disqualified_in_qualifying(rows: Sequence[QualifyingRow]) -> list[bool]:
-    """Infer which cars of a knock-out qualifying (all since 2006) are disqualified, row by row, in the upstream's order.
+    """Infer which cars of a knock-out qualifying (since 2006) are disqualified, row by row, in the upstream's order.
 
     Disqualified cars are listed last and keep their times, and nobody else stands behind a car that was knocked out
     in an earlier segment than the last one they have a time of. So one who has no time after Q1 (knocked out there, or
