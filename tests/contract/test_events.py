@@ -1,6 +1,7 @@
 """The published language: every event has a schema, a sample and its documents, and old samples still parse."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import jsonschema
@@ -62,3 +63,20 @@ def test_a_removed_field_would_be_noticed() -> None:
     del body["classification"]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(body, events.schema(REGISTRY["results.synced"]))
+
+
+def test_the_documents_name_the_services_that_really_read_an_event() -> None:
+    readers: dict[str, set[str]] = {subject: set() for subject in REGISTRY}
+    for service in ("leagues", "scoring", "analytics"):
+        for consumer in import_module(f"{service}.consumers").consumers.all:
+            readers[consumer.event.subject].add(service)
+    assert {subject: set(named) for subject, named in events.CONSUMERS.items()} == readers
+
+
+def test_every_durable_has_a_name_of_its_own() -> None:
+    durables = [
+        consumer.durable
+        for service in ("leagues", "scoring", "analytics")
+        for consumer in import_module(f"{service}.consumers").consumers.all
+    ]
+    assert len(durables) == len(set(durables)) > 10
