@@ -125,9 +125,9 @@ def lineups(market: Any, count: int) -> list[dict[str, list[str]]]:
     return list(islice(found, 0, count * 7, 7))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stacks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:
-    """Give a function that starts a stack on a fresh directory; each ends with the session at the latest."""
+    """Give a function that starts a stack on a fresh directory; each ends with the module at the latest."""
     started: list[Stack] = []
 
     def start(environ: dict[str, str] | None = None, decisions: Path | None = None, **options: Any) -> Stack:
