@@ -15,6 +15,10 @@ Rule = Callable[[list[Document]], Iterator[str]]
 
 MARGIN_SECONDS = 5
 LOWEST_UID = 10_000
+CONNECTIONS = 97
+"""What PostgreSQL leaves by default to roles that are no superusers."""
+OWN_CONNECTIONS = {"ingest": 2, "scoring": 2}
+"""Outside the pool: 1 of the relay, and those of the poller and of the scorer."""
 NAME = "app.kubernetes.io/name"
 COMPONENT = "app.kubernetes.io/component"
 APPS = ("auth", "ingest", "leagues", "scoring", "analytics")
@@ -170,6 +174,19 @@ def budgeted(documents: list[Document]) -> Iterator[str]:
             yield f"{title(document)} has no disruption budget of one"
 
 
+def connected(documents: list[Document]) -> Iterator[str]:
+    """PostgreSQL has a connection for everybody, in the middle of a rollout too."""
+    settings = next(of_kind(documents, "ConfigMap"))["data"]
+    wanted = sum(
+        (document["spec"]["replicas"] + document["spec"]["strategy"]["rollingUpdate"]["maxSurge"])
+        * (int(settings["DATABASE_POOL_SIZE"]) + OWN_CONNECTIONS.get(document["metadata"]["name"], 1))
+        for document in of_kind(documents, "Deployment")
+        if document["metadata"]["name"] in APPS
+    )
+    if wanted > CONNECTIONS:
+        yield f"{wanted} connections are wanted, PostgreSQL has {CONNECTIONS}"
+
+
 def selected(documents: list[Document]) -> Iterator[str]:
     """A Service and a Deployment select the pods that are there."""
     labels = {
@@ -280,6 +297,7 @@ RULES: tuple[Rule, ...] = (
     available,
     graceful,
     budgeted,
+    connected,
     selected,
     no_secrets,
     migrated_once,

@@ -129,6 +129,8 @@ BROKEN: list[tuple[str, str, Change]] = [
     ("graceful", "Deployment/auth", lambda it: container(it).pop("lifecycle")),
     ("budgeted", "PodDisruptionBudget/auth", lambda it: it["spec"].update(maxUnavailable=0)),
     ("budgeted", "PodDisruptionBudget/auth", lambda it: it["spec"].update(selector={"matchLabels": {"a": "b"}})),
+    ("connected", "ConfigMap/paddock", lambda it: it["data"].update(DATABASE_POOL_SIZE="10")),
+    ("connected", "Deployment/auth", lambda it: it["spec"].update(replicas=5)),
     ("selected", "Service/auth", lambda it: it["spec"]["selector"].update({"app.kubernetes.io/name": "other"})),
     ("selected", "Deployment/auth", lambda it: it["metadata"].update(name="login")),
     ("no_secrets", "ConfigMap/paddock", lambda it: it.update(kind="Secret")),
