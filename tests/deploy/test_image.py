@@ -177,30 +177,26 @@ def test_a_deployable_runs_on_what_its_own_requirements_file_installs(
     for step in builder_steps():
         if "-m venv /tools" not in step:
             run(step, tmp_path, service, tools=builder)
-    python = tmp_path / "venv/bin/python"
-    imported = subprocess.run(  # noqa: S603 - the environment that was just made
-        [python, "-I", "-c", f"import {IMPORTED[MODULES[service]]} as module; print(module.__file__)"],
+    entry = tmp_path / "venv/bin/paddock-entry"
+    arguments = [str(entry), *(["--port", "none"] if service == "trackside" else [])]
+    program = (
+        f"import runpy, sys, {IMPORTED[MODULES[service]]} as module\n"
+        f"print(module.__file__, flush=True)\nsys.argv = {arguments}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    started = subprocess.run(  # noqa: S603 - the environment that was just made
+        [tmp_path / "venv/bin/python", "-I", "-c", program],
         cwd=tmp_path,
-        env={"HOME": str(tmp_path)},
+        env={"HOME": str(tmp_path), "PADDOCK_ENV": "production", **({"PORT": "none"} if service == "gateway" else {})},
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
-    assert imported.returncode == 0, imported.stderr
-    assert imported.stdout.startswith(str(tmp_path / "venv")), "not the installed package"
-    assert list(tmp_path.glob("venv/lib/*/site-packages/*editable*")) == []
-    unusable = {"PORT": "none"} if service == "gateway" else {}
-    started = subprocess.run(  # noqa: S603 - the same
-        [tmp_path / "venv/bin/paddock-entry", *(["--port", "none"] if service == "trackside" else [])],
-        cwd=tmp_path,
-        env={"HOME": str(tmp_path), "PADDOCK_ENV": "production", **unusable},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    assert started.stdout.startswith(str(tmp_path / "venv")), f"not the installed package: {started.stderr}"
     assert REFUSALS[service] in started.stderr
+    assert os.access(entry, os.X_OK)
+    assert entry.read_text(encoding="utf-8").startswith(f"#!{tmp_path}/venv/bin/python\n")
+    assert list(tmp_path.glob("venv/lib/*/site-packages/*editable*")) == []
 
 
 def test_every_deployable_has_a_requirements_file_where_each_package_is_named_by_hashes() -> None:
