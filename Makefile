@@ -53,7 +53,7 @@ lint: $(VENV)/.dev ## Style, import contracts, sizes
 	@$(BIN)/lint-imports --no-cache
 
 types: $(VENV)/.dev ## mypy --strict on sources and tests
-	@$(BIN)/mypy libs services gateway tools tests bench conftest.py
+	@$(BIN)/mypy libs services gateway tools tests bench deploy conftest.py
 
 fmt: $(VENV)/.dev ## Format, and fix what can be fixed
 	@$(BIN)/ruff check --fix .

@@ -79,7 +79,12 @@ def by_kubectl(folder: Path) -> list[Document] | None:
     if kubectl is None:
         return None
     text = subprocess.run(  # noqa: S603 - renders files; asks no cluster
-        [kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=True, timeout=KUBECTL_SECONDS
+        [kubectl, "kustomize", str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=KUBECTL_SECONDS,
+        env={"KUBECONFIG": "/dev/null"},
     ).stdout
     return [document for document in yaml.safe_load_all(text) if document]
 

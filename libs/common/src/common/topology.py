@@ -72,15 +72,15 @@ async def _quiet(error: Exception) -> None:
 
 
 async def apply(js: JetStreamContext) -> list[str]:
-    """Create what is missing and update what differs; return a line for each stream."""
+    """Create what is missing and update what differs, but for the replicas, which are the operator's to choose."""
     lines = []
     for config in STREAMS:
         try:
-            await js.stream_info(str(config.name))
+            live = (await js.stream_info(str(config.name))).config
         except NotFoundError:
             await js.add_stream(config)
             lines.append(f"{config.name}: created")
         else:
-            await js.update_stream(config)
+            await js.update_stream(config.evolve(num_replicas=live.num_replicas))
             lines.append(f"{config.name}: up to date")
     return lines
