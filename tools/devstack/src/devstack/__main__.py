@@ -1,7 +1,8 @@
-"""`devstack run`: the command behind `make run`."""
+"""`devstack run` and `devstack clean`: the commands behind `make run` and `make clean`."""
 
 import argparse
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -12,14 +13,19 @@ from devstack import run, seed
 from devstack.errors import DevstackError
 from devstack.screen import Screen
 from devstack.stack import Stack
+from devstack.state import State
+from devstack.watch import clean_up
 
 DEFAULT_PORT = 8000
+STATE = Path(".paddock")
 DEFAULT_TEAMS = 200
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="devstack", description="Run all of Paddock on this machine.")
-    command = parser.add_subparsers(dest="command", required=True).add_parser("run", help="start, watch, stop")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("clean", help="forget everything; refused while it runs")
+    command = commands.add_parser("run", help="start, watch, stop")
 
     def option(flag: str, variable: str, kind: Callable[[str], Any], text: str, **more: Any) -> None:  # noqa: ANN401
         given = os.environ.get(variable) or None
@@ -42,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     screen = Screen()
     try:
-        failure = _run(options, screen)
+        failure = _clean() if options.command == "clean" else _run(options, screen)
     except DevstackError as error:
         failure = str(error)
     screen.calm()
@@ -50,9 +56,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"paddock: {failure}")
 
 
+def _clean() -> None:
+    """Remove the state directory, and what an earlier run may have left running in it."""
+    path = Path(os.environ.get("PADDOCK_STATE") or STATE)
+    if path.exists():
+        state = State(path)
+        state.take(None)
+        try:
+            list(clean_up(state.pid_file))
+            shutil.rmtree(path)
+        finally:
+            state.release()
+
+
 def _run(options: argparse.Namespace, screen: Screen) -> str | None:
     stack = Stack(
-        options.state or Path(".paddock"),
+        options.state or STATE,
         source=options.source,
         pace=options.pace,
         seed=options.seed,
