@@ -6,6 +6,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     screen = Screen()
     try:
-        failure = _clean() if options.command == "clean" else _run(options, screen)
+        failure = (_clean if options.command == "clean" else partial(_run, options, screen))()
     except DevstackError as error:
         failure = str(error)
     screen.calm()
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"paddock: {failure}")
 
 
-def _clean() -> None:
+def _clean() -> str | None:
     """Remove the state directory, and what an earlier run may have left running in it."""
     path = Path(os.environ.get("PADDOCK_STATE") or STATE)
     if path.exists():
@@ -67,6 +68,7 @@ def _clean() -> None:
             shutil.rmtree(path)
         finally:
             state.release()
+    return None
 
 
 def _run(options: argparse.Namespace, screen: Screen) -> str | None:
