@@ -59,6 +59,15 @@ class Ear:
                     return Seen(number, fields["event"], msgspec.json.decode(fields["data"]))
         pytest.fail("the stream ended")
 
+    async def hushed(self, comments: int) -> None:
+        """Wait for so many comments and no event before them."""
+        async with asyncio.timeout(8):
+            async for line in self._lines:
+                assert not line.startswith("data: ")
+                self.comments += line.startswith(":")
+                if self.comments >= comments:
+                    return
+
     async def heard(self, event: Event) -> Seen:
         """Wait for the next event and find it is this one; another race's may come late from the test before."""
         expected = msgspec.json.decode(encode(event))
@@ -208,10 +217,9 @@ async def test_silence_is_filled_with_comments(start: Starter, tell: Tell) -> No
     client = await start(gateway_heartbeat_seconds=0.05)
     event = finished()
     async with listening(client) as ear:
-        await asyncio.sleep(0.3)
+        await ear.hushed(3)
         await tell(event)
         await ear.heard(event)
-        assert ear.comments >= 3
 
 
 async def listeners(client: httpx.AsyncClient) -> int:
