@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import DateTime, MetaData
 
 from common import migrate
-from common.testing import Servers
+from devstack.testing import Servers
 
 PAIRS = [(own, other) for own in migrate.SERVICES for other in migrate.SERVICES if own != other]
 

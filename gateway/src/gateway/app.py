@@ -27,7 +27,7 @@ def create_app(settings: GatewaySettings) -> Edge:
     services = list(settings.services)
     forwarder = Forwarder(settings)
     limiter = Limiter(settings.redis_url)
-    feed = Feed(settings.nats_url)
+    feed = Feed(settings)
     verifier = TokenVerifier(settings.auth_url, settings.token_issuer, settings.token_audience)
 
     @contextlib.asynccontextmanager

@@ -22,6 +22,7 @@ from prometheus_client import Counter, Gauge
 from common import clock, topology
 from common.errors import UnavailableError
 from common.log import get_logger
+from common.settings import Settings
 from gateway.memory import TOPICS, Memory, Moment, read
 
 log = get_logger(__name__)
@@ -71,8 +72,8 @@ class Listener:
 class Feed:
     """Follows the event stream and hands each event to those who want it."""
 
-    def __init__(self, nats_url: str) -> None:
-        self._nats_url = nats_url
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._memory = Memory(0)
         self._by_channel: dict[str, set[Listener]] = {}
         self._listeners: set[Listener] = set()
@@ -86,7 +87,7 @@ class Feed:
 
     async def run(self, _: object = None) -> None:
         """Follow until cancelled, however often NATS goes away."""
-        client = await topology.connect(self._nats_url, "gateway")
+        client = await topology.connect(self._settings.nats_url, "gateway", self._settings.nats_creds)
         failures = 0
         try:
             while True:

@@ -12,7 +12,7 @@ import uvicorn
 from redis.asyncio import Redis
 
 from common.settings import Environment
-from common.testing import Servers, TokenMaker, eventually
+from devstack.testing import Servers, TokenMaker, eventually
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
 

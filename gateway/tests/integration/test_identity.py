@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from common import clock
-from common.testing import TokenMaker
+from devstack.testing import TokenMaker
 
 Upstream = Any
 Starter = Callable[..., Awaitable[httpx.AsyncClient]]

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from common.testing import Servers, TokenMaker, eventually
 from devstack.servers import ValkeyServer, start_valkey
+from devstack.testing import Servers, TokenMaker, eventually
 from gateway.limits import REDIS_SECONDS, Limiter
 from gateway.quotas import Demand, Policy
 

@@ -8,8 +8,8 @@ import time
 
 import httpx
 
-from common.testing import eventually
 from devstack.servers import free_port
+from devstack.testing import eventually
 from gateway.settings import GatewaySettings
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from common.testing import TokenMaker
+from devstack.testing import TokenMaker
 
 Upstream = Any
 Starter = Callable[..., Awaitable[httpx.AsyncClient]]

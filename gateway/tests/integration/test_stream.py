@@ -19,8 +19,8 @@ from common.contracts import Event, encode
 from common.contracts.ingest import RaceFinished, SessionKind, SessionStarted
 from common.contracts.leagues import LineupsLocked
 from common.contracts.scoring import LeaderboardUpdated
-from common.testing import Servers, TokenMaker, eventually
 from devstack.servers import NatsServer, start_nats
+from devstack.testing import Servers, TokenMaker, eventually
 from gateway import feed, memory
 
 Upstream = Any

@@ -60,8 +60,8 @@ def service_app(
 ) -> Litestar:
     """Wire a service: database, relay, consumers and background tasks live and die with the app."""
     database = Database(settings, service)
-    bus = Bus(consumers, database, settings.nats_url) if consumers else None
-    relay = Relay(database, settings.nats_url)
+    bus = Bus(consumers, database, settings) if consumers else None
+    relay = Relay(database, settings)
     tasks: list[tuple[str, Background]] = [("relay", lambda _: relay.run())]
     if (consuming := bus) is not None:
         tasks.append(("consumers", lambda _: consuming.run()))

@@ -34,6 +34,7 @@ from common.contracts import Envelope, Event, decode
 from common.db import Database, is_outage
 from common.errors import PoisonError, UnavailableError
 from common.log import get_logger
+from common.settings import Settings
 
 log = get_logger(__name__)
 
@@ -93,10 +94,10 @@ class Consumers:
 class Bus:
     """Runs the consumers of a process."""
 
-    def __init__(self, consumers: Consumers, database: Database, nats_url: str) -> None:
+    def __init__(self, consumers: Consumers, database: Database, settings: Settings) -> None:
         self.consumers = consumers.all
         self._database = database
-        self._nats_url = nats_url
+        self._settings = settings
         self._name = consumers.service
         self._broker_running: NatsBroker | None = None
         self.connected = False
@@ -173,13 +174,8 @@ class Bus:
 
     def _broker(self) -> NatsBroker:
         broker = NatsBroker(
-            self._nats_url,
-            name=self._name,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=1,
-            connect_timeout=3,
-            ping_interval=10,
-            max_outstanding_pings=2,
+            self._settings.nats_url,
+            **topology.connection_options(self._name, self._settings.nats_creds),
             disconnected_cb=self._on_disconnect,
             reconnected_cb=self._on_reconnect,
             graceful_timeout=STOP_SECONDS,

@@ -39,6 +39,7 @@ from common import telemetry, topology
 from common.contracts import Event, encode
 from common.db import Database
 from common.log import get_logger
+from common.settings import Settings
 
 log = get_logger(__name__)
 
@@ -147,9 +148,9 @@ FROM outbox WHERE published_at IS NULL
 class Relay:
     """Moves a service's outbox to JetStream for as long as it runs."""
 
-    def __init__(self, database: Database, nats_url: str) -> None:
+    def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
-        self._nats_url = nats_url
+        self._settings = settings
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -168,7 +169,9 @@ class Relay:
                 await asyncio.sleep(pause)
 
     async def _session(self) -> None:
-        client = await topology.connect(self._nats_url, f"{self._database.schema}-relay")
+        client = await topology.connect(
+            self._settings.nats_url, f"{self._database.schema}-relay", self._settings.nats_creds
+        )
         try:
             connection = await self._database.connect_raw()
             try:

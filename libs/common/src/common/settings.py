@@ -58,6 +58,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     database_pool_size: Annotated[int, described("Connections a process keeps to PostgreSQL")] = 10
     nats_url: Annotated[str, described("nats:// URL of a server with JetStream")] = "nats://127.0.0.1:4222"
+    nats_creds: Annotated[
+        str | None, described("Text of the NATS credentials file of this deployable; NATS_CREDS_FILE names the file")
+    ] = None
     redis_url: Annotated[str, described("redis:// URL")] = "redis://127.0.0.1:6379/0"
     auth_url: Annotated[str, described("Base URL of auth, whose JWKS every service verifies tokens with")] = (
         "http://127.0.0.1:8001"

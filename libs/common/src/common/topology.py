@@ -5,8 +5,9 @@ start-up can never overwrite an operator's configuration with defaults.
 """
 
 import asyncio
+from typing import Any
 
-from nats.aio.client import Client
+from nats.aio.client import Client, RawCredentials
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
@@ -46,21 +47,29 @@ STREAMS = (
 )
 
 
-async def connect(url: str, name: str) -> Client:
-    """Connect and stay connected: endless reconnects, a dead peer noticed within 20 s. Waits while NATS is away."""
+def connection_options(name: str, credentials: str | None) -> dict[str, Any]:
+    """Options of every connection: endless reconnects, a dead peer noticed within 20 s, replies that only we may read.
+
+    ``name`` is the NATS user's, or that and a part after a dash; ``credentials`` is the text of a credentials file.
+    """
+    return {
+        "name": name,
+        "user_credentials": RawCredentials(credentials) if credentials else None,
+        "inbox_prefix": f"_INBOX_{name.partition('-')[0]}",
+        "allow_reconnect": True,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 1,
+        "connect_timeout": 3,
+        "ping_interval": 10,
+        "max_outstanding_pings": 2,
+    }
+
+
+async def connect(url: str, name: str, credentials: str | None = None) -> Client:
+    """Connect and stay connected. Waits while NATS is away."""
     client = Client()
     try:
-        await client.connect(
-            url,
-            name=name,
-            allow_reconnect=True,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=1,
-            connect_timeout=3,
-            ping_interval=10,
-            max_outstanding_pings=2,
-            error_cb=_quiet,
-        )
+        await client.connect(url, error_cb=_quiet, **connection_options(name, credentials))
     except asyncio.CancelledError:
         await client.close()
         raise

@@ -8,7 +8,7 @@ from common.db import Database, service_metadata
 from common.inbox import inbox_table
 from common.outbox import outbox_table
 from common.settings import Settings
-from common.testing import Servers, TokenMaker
+from devstack.testing import Servers, TokenMaker
 
 METADATA = service_metadata()
 outbox_table(METADATA)

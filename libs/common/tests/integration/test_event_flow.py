@@ -17,7 +17,7 @@ from common.contracts.auth import UserRegistered
 from common.db import Database
 from common.messaging import Bus, Consumers
 from common.settings import Settings
-from common.testing import eventually
+from devstack.testing import eventually
 
 
 def registered() -> UserRegistered:
@@ -26,7 +26,7 @@ def registered() -> UserRegistered:
 
 @contextlib.asynccontextmanager
 async def relaying(database: Database, settings: Settings) -> AsyncIterator[None]:
-    task = asyncio.create_task(outbox.Relay(database, settings.nats_url).run())
+    task = asyncio.create_task(outbox.Relay(database, settings).run())
     try:
         yield
     finally:
@@ -36,7 +36,7 @@ async def relaying(database: Database, settings: Settings) -> AsyncIterator[None
 
 @contextlib.asynccontextmanager
 async def consuming(consumers: Consumers, database: Database, settings: Settings) -> AsyncIterator[Bus]:
-    bus = Bus(consumers, database, settings.nats_url)
+    bus = Bus(consumers, database, settings)
     task = asyncio.create_task(bus.run())
     try:
         yield bus

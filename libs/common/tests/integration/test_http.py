@@ -20,7 +20,7 @@ from common.errors import ConflictError, NotFoundError
 from common.http import BEARER, problems
 from common.security import Principal
 from common.settings import Settings
-from common.testing import TokenMaker, running
+from devstack.testing import TokenMaker, running
 
 
 class Note(msgspec.Struct, forbid_unknown_fields=True):

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from common.db import Database
-from common.testing import eventually, rolled_back
+from devstack.testing import eventually, rolled_back
 
 
 async def test_a_rolled_back_session_leaves_nothing_even_after_a_commit(database: Database) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import UnauthorizedError, UnavailableError
 from common.security import KeySet, TokenVerifier
-from common.testing import TokenMaker
+from devstack.testing import TokenMaker
 
 
 class Refusing:

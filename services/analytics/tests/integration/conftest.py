@@ -25,7 +25,7 @@ from common.contracts.ingest import (
     SessionKind,
 )
 from common.db import Database
-from common.testing import SettingsMaker, running
+from devstack.testing import SettingsMaker, running
 
 NOWHERE = "nats://127.0.0.1:1"
 DRIVERS = {"VER": "red_bull", "NOR": "mclaren", "PIA": "mclaren", "LEC": "ferrari"}

@@ -14,7 +14,7 @@ from analytics.settings import AnalyticsSettings
 from common import topology
 from common.contracts import Event, encode
 from common.db import Database
-from common.testing import eventually, running
+from devstack.testing import eventually, running
 
 SEASON = 2951
 """One that no other test has, for the stream holds the events of them all."""

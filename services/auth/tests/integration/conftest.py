@@ -11,7 +11,7 @@ from auth.app import create_app
 from auth.settings import AuthSettings
 from common import migrate
 from common.db import Database
-from common.testing import Servers, SettingsMaker, running
+from devstack.testing import Servers, SettingsMaker, running
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from auth.app import create_app
 from auth.keys import KeySeal, SigningKeys
 from auth.settings import AuthSettings
 from common.db import Database
-from common.testing import running
+from devstack.testing import running
 
 
 async def test_replicas_that_start_at_once_agree_on_one_key(fresh_settings: AuthSettings) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from auth.app import create_app
 from auth.settings import AuthSettings
 from common.db import Database
-from common.testing import running
+from devstack.testing import running
 
 PATH = "/api/v1/auth/login"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

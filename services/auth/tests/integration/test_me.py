@@ -15,7 +15,7 @@ from sqlalchemy import text
 from common import clock
 from common.db import Database
 from common.security import TokenVerifier
-from common.testing import TokenMaker
+from devstack.testing import TokenMaker
 
 PATHS = ("/api/v1/auth/me", "/api/v1/users/me")
 

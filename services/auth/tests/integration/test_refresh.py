@@ -14,7 +14,7 @@ from auth.app import create_app
 from auth.domain import RefreshToken
 from auth.settings import AuthSettings
 from common.db import Database
-from common.testing import eventually, running
+from devstack.testing import eventually, running
 
 PATH = "/api/v1/auth/refresh"
 

@@ -15,7 +15,7 @@ from sqlalchemy import func, select, text
 
 from common.contracts import REGISTRY, Event
 from common.db import Database
-from common.testing import SettingsMaker, eventually
+from devstack.testing import SettingsMaker, eventually
 from ingest.jolpica import Jolpica
 from ingest.models import metadata, outbox
 from ingest.settings import IngestSettings

@@ -10,7 +10,7 @@ import pytest
 
 from common import clock
 from common.db import Database
-from common.testing import eventually, running
+from devstack.testing import eventually, running
 from ingest.app import create_app
 from ingest.settings import IngestSettings
 from trackside.config import Config

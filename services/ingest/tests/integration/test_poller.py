@@ -16,7 +16,7 @@ from sqlalchemy import func, select, text
 from common import clock
 from common.contracts.ingest import RaceFinished, ResultsAmended, ResultsSynced
 from common.db import Database
-from common.testing import eventually
+from devstack.testing import eventually
 from ingest.lease import LOCK_KEY
 from ingest.models import races, results, sync_runs
 from ingest.poller import Poller

@@ -20,7 +20,7 @@ from common.contracts.auth import UserRegistered
 from common.contracts.ingest import Constructor, Driver, Race, SeasonSynced, Session, SessionKind, Stint
 from common.contracts.scoring import AssetKind, AssetPrice, PricesChanged
 from common.db import Database
-from common.testing import SettingsMaker, TokenMaker, running
+from devstack.testing import SettingsMaker, TokenMaker, running
 from leagues.app import create_app
 from leagues.consumers import consumers
 from leagues.models import metadata

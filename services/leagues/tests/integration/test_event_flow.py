@@ -15,7 +15,7 @@ from nats.js import JetStreamContext
 from common import clock, topology
 from common.contracts import Event, encode
 from common.contracts.leagues import LineupsLocked
-from common.testing import TokenMaker, eventually, running
+from devstack.testing import TokenMaker, eventually, running
 from leagues.app import create_app
 from leagues.settings import LeaguesSettings
 

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from common import clock
-from common.testing import eventually
+from devstack.testing import eventually
 
 if TYPE_CHECKING:
     from services.leagues.tests.integration.conftest import World

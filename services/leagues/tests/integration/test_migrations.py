@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from common import migrate
-from common.testing import PASSWORD, Servers
+from devstack.testing import PASSWORD, Servers
 
 
 @pytest.fixture

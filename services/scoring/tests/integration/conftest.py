@@ -35,7 +35,7 @@ from common.contracts.leagues import (
     TeamCreated,
 )
 from common.db import Database, is_outage
-from common.testing import SettingsMaker, eventually
+from devstack.testing import SettingsMaker, eventually
 from scoring.consumers import consumers
 from scoring.models import metadata
 from scoring.scorer import Scorer

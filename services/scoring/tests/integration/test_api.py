@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from common.contracts.ingest import CarStatus, SessionKind
-from common.testing import running
+from devstack.testing import running
 from scoring import leaderboards
 from scoring.app import create_app
 

@@ -11,7 +11,7 @@ from common import topology
 from common.contracts import Event, decode, encode
 from common.contracts.ingest import CarStatus, SessionKind
 from common.contracts.scoring import LeaderboardUpdated, RaceScored
-from common.testing import eventually, running
+from devstack.testing import eventually, running
 from scoring.app import create_app
 
 

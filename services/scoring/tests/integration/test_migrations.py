@@ -3,7 +3,7 @@
 import asyncpg
 
 from common import migrate
-from common.testing import Servers
+from devstack.testing import Servers
 
 
 async def tables(url: str) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import text
 
-from common.testing import Servers, eventually
+from devstack.testing import Servers, eventually
 from scoring.scorer import LOCK_KEY, Scorer
 
 

@@ -28,9 +28,10 @@ async def run() -> list[str]:
 
 async def apply_topology() -> list[str]:
     """Create or update the streams of ``NATS_URL``; raise `SettingsError` when NATS does not answer."""
-    url = Settings.load().nats_url
+    settings = Settings.load()
     try:
-        client = await asyncio.wait_for(topology.connect(url, "paddock"), timeout=NATS_SECONDS)
+        connecting = topology.connect(settings.nats_url, "paddock", settings.nats_creds)
+        client = await asyncio.wait_for(connecting, timeout=NATS_SECONDS)
     except TimeoutError as error:
         raise SettingsError(f"NATS did not answer within {NATS_SECONDS} s; check NATS_URL") from error
     try:

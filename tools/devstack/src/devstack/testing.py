@@ -28,6 +28,7 @@ from common import clock, migrate, topology
 from common.db import Database
 from common.security import ALGORITHM, TYPE
 from common.settings import Environment, Settings
+from devstack.lend import lend
 
 PASSWORD = "paddock-test"  # noqa: S105 - of servers that live as long as the run
 
@@ -50,8 +51,6 @@ class Servers(msgspec.Struct, frozen=True, kw_only=True):
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Start, or find, PostgreSQL, NATS and Valkey."""
-    from devstack.lend import lend  # noqa: PLC0415 - only tests need devstack, and only here
-
     with lend(os.environ, tmp_path_factory.mktemp("servers")) as urls:
         yield Servers(database_url=urls.database, nats_url=urls.nats, redis_url=urls.redis)
 
