@@ -36,7 +36,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common import telemetry, topology
-from common.contracts import Event, encode
+from common.contracts import Event, encode, schema_of, type_of
 from common.db import Database
 from common.log import get_logger
 from common.settings import Settings
@@ -129,7 +129,7 @@ async def cancel(session: AsyncSession, slot: str) -> bool:
 
 
 _DUE = f"""
-SELECT id, event_id, subject, key, source, body, traceparent, created_at FROM outbox
+SELECT id, event_id, subject, key, source, body, traceparent, created_at, deliver_at FROM outbox
 WHERE published_at IS NULL AND deliver_at <= clock_timestamp() ORDER BY id LIMIT {BATCH} FOR UPDATE
 """  # noqa: S608 - a constant
 _MARK = """
@@ -238,21 +238,19 @@ async def drain_batch(connection: asyncpg.Connection, publisher: Publisher) -> i
 
 
 def headers_of(row: asyncpg.Record) -> dict[str, str]:
-    """CloudEvents 1.0 attributes in binary mode, the deduplication id and the trace."""
-    headers = {
+    """CloudEvents 1.0 attributes in binary mode, the deduplication id and the trace. A timer's time is its due."""
+    return {
         "Nats-Msg-Id": str(row["event_id"]),
         "ce-specversion": "1.0",
         "ce-id": str(row["event_id"]),
-        "ce-type": row["subject"],
+        "ce-type": type_of(row["subject"]),
         "ce-source": f"/paddock/{row['source']}",
         "ce-subject": row["key"],
-        "ce-time": row["created_at"].isoformat().replace("+00:00", "Z"),
+        "ce-time": max(row["created_at"], row["deliver_at"]).isoformat().replace("+00:00", "Z"),
         "ce-datacontenttype": "application/json",
-        "ce-dataschema": f"urn:paddock:schema:{row['subject']}",
+        "ce-dataschema": schema_of(row["subject"]),
+        "traceparent": row["traceparent"] or telemetry.current_traceparent(),
     }
-    if row["traceparent"]:
-        headers["traceparent"] = row["traceparent"]
-    return headers
 
 
 def _acked(future: asyncio.Future[PubAck]) -> PubAck | None:

@@ -3,6 +3,7 @@
 A trace survives the outbox because the row keeps the W3C ``traceparent`` of the transaction that wrote it.
 """
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,11 +35,11 @@ def setup_tracing(service: str, settings: Settings) -> None:
     trace.set_tracer_provider(provider)
 
 
-def current_traceparent() -> str | None:
-    """Return the W3C header of the current span, or nothing outside of one."""
+def current_traceparent() -> str:
+    """Return the W3C header of the current span; outside of one that of a new trace, so that every event has one."""
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
-    return carrier.get("traceparent")
+    return carrier.get("traceparent") or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
 @contextmanager

@@ -5,15 +5,38 @@ headers, the struct is the JSON body. A published version only ever gains option
 class with the next ``version`` and, from version 2 on, a subject with the suffix ``.vN``.
 """
 
+import re
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import msgspec
 
+from common.errors import PoisonError
+
 EventT = TypeVar("EventT", bound="Event")
 
 REGISTRY: dict[str, type["Event"]] = {}
 """NATS subject to event class, for every event of the product."""
+
+_LATER_VERSION = re.compile(r"\.v([2-9]|[1-9]\d+)$")
+
+
+def split(subject: str) -> tuple[str, int]:
+    """Return the name and the major version that a subject stands for: ``results.synced.v2`` is version 2."""
+    later = _LATER_VERSION.search(subject)
+    return (subject[: later.start()], int(later[1])) if later else (subject, 1)
+
+
+def type_of(subject: str) -> str:
+    """Return the ``ce-type`` of a subject, which names the major version always: ``paddock.results.synced.v1``."""
+    name, version = split(subject)
+    return f"paddock.{name}.v{version}"
+
+
+def schema_of(subject: str) -> str:
+    """Return the ``ce-dataschema`` of a subject, which is the ``$id`` of its JSON Schema."""
+    name, version = split(subject)
+    return f"urn:paddock:schema:{name}:v{version}"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +60,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
             if taken is not None and taken.__qualname__ != cls.__qualname__:
                 msg = f"subject {cls.subject} belongs to {taken.__qualname__}"
                 raise TypeError(msg)
+            if split(cls.subject)[1] != cls.version:
+                raise TypeError(f"subject {cls.subject} and version {cls.version} of {cls.__qualname__} disagree")
             REGISTRY[cls.subject] = cls
 
 
@@ -50,6 +75,18 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     time: str
     """RFC 3339, UTC."""
     traceparent: str | None = None
+
+
+def check_type(envelope: Envelope, kind: type[Event]) -> None:
+    """Refuse an event that says it is something else than ``kind``, an unknown major version above all.
+
+    Events that were stored before types had versions name their subject alone; that was version 1.
+
+    Raises:
+        PoisonError: trying again cannot help.
+    """
+    if envelope.type not in {type_of(kind.subject), *([kind.subject] if kind.version == 1 else [])}:
+        raise PoisonError("unknown_type", f"{envelope.type} came where {type_of(kind.subject)} is read")
 
 
 def encode(event: Event) -> bytes:
