@@ -9,7 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 MODULE_LINES = 400
 FUNCTION_LINES = 70
-COMMON_LINES = 1500
+BUS = {"consumers", "delivery", "inbox", "messaging", "ordered", "outbox", "relay", "topology"}
+"""The modules of `common` that carry events; they have a budget of their own (ADR 0020)."""
+BUDGETS = {"bus": 1200, "rest": 1000}
 FORBIDDEN_NAMES = {"utils", "helpers", "manager", "base", "misc", "common_utils"}
 
 
@@ -54,11 +56,14 @@ def test_no_function_is_longer_than_70_lines() -> None:
     assert [f"{path}: {name}" for path in modules() for name in long_functions(path.read_text())] == []
 
 
-def test_common_stays_within_its_budget() -> None:
+def test_common_stays_within_its_budgets() -> None:
     own = [path for path in modules() if "common" in path.parts and "contracts" not in path.parts]
     own = [path for path in own if path.is_relative_to(ROOT / "libs/common")]
     assert len(own) > 10
-    assert sum(code_lines(path.read_text()) for path in own) < COMMON_LINES
+    used = dict.fromkeys(BUDGETS, 0)
+    for path in own:
+        used["bus" if path.stem in BUS else "rest"] += code_lines(path.read_text())
+    assert {name: lines for name, lines in used.items() if lines >= BUDGETS[name]} == {}
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:

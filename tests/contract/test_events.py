@@ -69,7 +69,8 @@ def test_the_documents_name_the_services_that_really_read_an_event() -> None:
     readers: dict[str, set[str]] = {subject: set() for subject in REGISTRY}
     for service in ("leagues", "scoring", "analytics"):
         for consumer in import_module(f"{service}.consumers").consumers.all:
-            readers[consumer.event.subject].add(service)
+            for event in consumer.events:
+                readers[event.subject].add(service)
     assert {subject: set(named) for subject, named in events.CONSUMERS.items()} == readers
 
 

@@ -24,10 +24,11 @@ from litestar.types import ControllerRouterHandler as RouteHandler
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common import health, telemetry
+from common.consumers import Consumers
 from common.db import Database
 from common.http import DocumentedErrors, RequestContext, handle_error
 from common.log import get_logger, setup_logging
-from common.messaging import Bus, Consumers
+from common.messaging import Bus
 from common.outbox import Relay
 from common.security import TokenVerifier, provide_principal
 from common.settings import Settings

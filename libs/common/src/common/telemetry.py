@@ -22,6 +22,17 @@ OUTBOX_OLDEST = Gauge("outbox_oldest_unpublished_age_seconds", "How long the old
 OUTBOX_PUBLISHED = Counter("outbox_published_total", "Events that JetStream acknowledged")
 EVENTS_CONSUMED = Counter("events_consumed_total", "Deliveries by what became of them", ["consumer", "outcome"])
 EVENT_SECONDS = Histogram("event_process_duration_seconds", "Time to process one delivery", ["consumer"])
+EVENT_LATENCY = Histogram(
+    "event_latency_seconds",
+    "From the fact to its committed effect",
+    ["subject"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+CONSUMER_PENDING = Gauge("consumer_pending", "Events that wait for a consumer", ["consumer"])
+CONSUMER_ACK_PENDING = Gauge("consumer_ack_pending", "Deliveries that are not acknowledged", ["consumer"])
+CONSUMER_REDELIVERED = Gauge("consumer_redelivered", "Open deliveries that came more than once", ["consumer"])
+CONSUMER_FLOOR_AGE = Gauge("consumer_ack_floor_age_seconds", "Since work last ended while there is some", ["consumer"])
+CONSUMER_DRIFT = Gauge("consumer_config_drift", "1 while a durable is not as the code says", ["consumer"])
 BROKER_CONNECTED = Gauge("broker_connected", "1 while the consumers are connected to NATS")
 CONSUMERS_RECREATED = Counter("consumers_recreated_total", "Durable consumers that had vanished and were made anew")
 

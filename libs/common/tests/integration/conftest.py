@@ -5,7 +5,8 @@ import pytest
 from sqlalchemy import Column, Integer, Table, Text
 
 from common.db import Database, service_metadata
-from common.inbox import inbox_table
+from common.inbox import attempts_table, inbox_table
+from common.ordered import cursors_table
 from common.outbox import outbox_table
 from common.settings import Settings
 from devstack.testing import Servers, TokenMaker
@@ -13,6 +14,8 @@ from devstack.testing import Servers, TokenMaker
 METADATA = service_metadata()
 outbox_table(METADATA)
 inbox_table(METADATA)
+attempts_table(METADATA)
+cursors_table(METADATA)
 NOTES = Table("notes", METADATA, Column("id", Integer, primary_key=True), Column("note", Text, nullable=False))
 
 SCHEMA = "auth"

@@ -13,9 +13,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common import clock, outbox, telemetry, topology
+from common.consumers import Consumers
 from common.contracts.auth import UserRegistered
 from common.db import Database
-from common.messaging import Bus, Consumers
+from common.messaging import Bus
 from common.settings import Settings
 from devstack.testing import eventually
 
@@ -114,12 +115,12 @@ async def test_a_body_that_is_no_event_becomes_a_dead_letter_and_blocks_nobody(
     event = registered()
     client = await topology.connect(settings.nats_url, "test")
     js = client.jetstream()
-    await js.publish("user.registered", b"{not json", headers={"ce-id": str(uuid4())})
+    sequence = (await js.publish("user.registered", b"{not json", headers={"ce-id": str(uuid4())})).seq
     async with relaying(database, settings), consuming(note_taker(name), database, settings):
         async with database.transaction() as session:
             await outbox.publish(session, event)
         await eventually(lambda: notes(database, str(event.user_id)), what="the event behind the malformed one")
-    letter = await js.get_last_msg(topology.DEAD_LETTERS, f"dlq.{name}_take-note_user-registered")
+    letter = await js.get_last_msg(topology.DEAD_LETTERS, f"dlq.{name}_take-note_user-registered.{sequence}")
     await client.close()
     assert letter.data == b"{not json"
     assert letter.headers is not None

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from analytics.models import CARS, CONSTRUCTORS, DRIVERS, RACES, RESULTS, SEASONS, SESSIONS
+from common.consumers import Consumers
 from common.contracts.ingest import ResultsAmended, ResultsSynced, SeasonSynced
-from common.messaging import Consumers
 
 consumers = Consumers("analytics")
 

@@ -20,12 +20,13 @@ from sqlalchemy import (
 
 from common.contracts.ingest import CarStatus, ResultStatus, SessionKind
 from common.db import service_metadata
-from common.inbox import inbox_table
+from common.inbox import attempts_table, inbox_table
 from common.outbox import outbox_table
 
 metadata = service_metadata()
 outbox_table(metadata)
 inbox_table(metadata)
+attempts_table(metadata)
 
 
 def _one_of(column: str, values: type[SessionKind | ResultStatus | CarStatus]) -> str:

@@ -76,7 +76,7 @@ def feed(database: Database) -> Feed:
 
     async def handle(*events: Event) -> None:
         for event in events:
-            handlers = [consumer.handle for consumer in consumers.all if consumer.event is type(event)]
+            handlers = [consumer.handle for consumer in consumers.all if type(event) in consumer.events]
             assert handlers, f"nobody listens to {event.subject}"
             for handler in handlers:
                 async with database.transaction() as session:

@@ -2,10 +2,10 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from common.consumers import Consumers
 from common.contracts.auth import UserRegistered
 from common.contracts.ingest import SeasonSynced, SessionStarted
 from common.contracts.scoring import PricesChanged
-from common.messaging import Consumers
 from leagues import projections
 
 consumers = Consumers("leagues")

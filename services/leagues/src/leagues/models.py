@@ -10,13 +10,14 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from common.contracts.leagues import GameMode
 from common.db import service_metadata
-from common.inbox import inbox_table
+from common.inbox import attempts_table, inbox_table
 from common.outbox import outbox_table
 from leagues.domain import CAP, CODE_ALPHABET, CODE_LENGTH, CONSTRUCTORS, DRIVERS, TEAMS_PER_SEASON
 
 metadata = service_metadata()
 outbox_table(metadata)
 inbox_table(metadata)
+attempts_table(metadata)
 
 FIRST_TEAM_SLOT = 1
 """The place of a user's first team of a season; it is the one that plays where no team is named."""

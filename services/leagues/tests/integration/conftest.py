@@ -155,7 +155,7 @@ class World:
     async def feed(self, *events: Event) -> None:
         for event in events:
             for consumer in consumers.all:
-                if isinstance(event, consumer.event):
+                if isinstance(event, consumer.events):
                     async with self.database.transaction() as session:
                         await consumer.handle(event, session)
 

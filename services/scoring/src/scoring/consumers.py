@@ -10,10 +10,10 @@ from sqlalchemy import insert as plain_insert
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from common.consumers import Consumers
 from common.contracts.ingest import ResultsAmended, ResultsSynced, SeasonSynced, Stint
 from common.contracts.leagues import LeagueCreated, LeagueJoined, LineupsLocked, LineupSubmitted, TeamCreated
 from common.contracts.scoring import AssetKind
-from common.messaging import Consumers
 from scoring import facts, marks
 from scoring.domain import ScoredSession
 from scoring.engine import score

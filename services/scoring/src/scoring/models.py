@@ -22,12 +22,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from common.db import service_metadata
-from common.inbox import inbox_table
+from common.inbox import attempts_table, inbox_table
 from common.outbox import outbox_table
 
 metadata = service_metadata()
 outbox_table(metadata)
 inbox_table(metadata)
+attempts_table(metadata)
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 

@@ -220,7 +220,7 @@ class Stage:
         """Bring events to every handler that listens, each in a transaction of its own."""
         for event in events:
             for consumer in consumers.all:
-                if consumer.event is type(event):
+                if type(event) in consumer.events:
                     async with self.database.transaction() as session:
                         await consumer.handle(event, session)
 
