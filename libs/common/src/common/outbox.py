@@ -50,6 +50,8 @@ BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0)
 LOCK_KEY = 7_301_001
 """First half of the advisory lock's key; the second is a hash of the schema."""
 
+_UNCLAIMED = "published_at IS NULL AND claimed_at IS NULL"
+
 
 def outbox_table(metadata: MetaData) -> Table:
     """Declare the outbox among a service's tables."""
@@ -66,12 +68,13 @@ def outbox_table(metadata: MetaData) -> Table:
         Column("slot", Text),
         Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         Column("deliver_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("claimed_at", DateTime(timezone=True)),
         Column("published_at", DateTime(timezone=True)),
         Column("stream_seq", BigInteger),
     )
     waiting = text("published_at IS NULL")
     Index("ix_outbox_waiting", table.c.id, postgresql_where=waiting)
-    Index("uq_outbox_slot_waiting", table.c.slot, unique=True, postgresql_where=waiting)
+    Index("uq_outbox_slot_unclaimed", table.c.slot, unique=True, postgresql_where=text(_UNCLAIMED))
     return table
 
 
@@ -94,7 +97,7 @@ async def publish(
     if slot is not None:
         row = row.on_conflict_do_update(
             index_elements=[_OUTBOX.c.slot],
-            index_where=text("published_at IS NULL"),
+            index_where=text(_UNCLAIMED),
             set_={name: row.excluded[name] for name in ("event_id", "body", "traceparent", "deliver_at")},
         )
     await session.execute(row)
@@ -123,7 +126,7 @@ def _values(event: Event) -> dict[str, Any]:
 
 async def cancel(session: AsyncSession, slot: str) -> bool:
     """Take back a timer that has not gone off; return False when there is none."""
-    row = sql_delete(_OUTBOX).where(_OUTBOX.c.slot == slot, _OUTBOX.c.published_at.is_(None))
+    row = sql_delete(_OUTBOX).where(_OUTBOX.c.slot == slot, text(_UNCLAIMED))
     result = await session.execute(row.returning(_OUTBOX.c.id))
     return result.first() is not None
 
