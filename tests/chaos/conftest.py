@@ -1,0 +1,74 @@
+"""A laboratory for each test: processes that can be hurt, a database of its own, a broker of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from nats.js import JetStreamContext
+
+from devstack.servers import NatsServer, start_nats
+from devstack.testing import Servers
+from lab import tables, wire
+from lab.events import SERVICE
+from lab.process import Lab, Ledger, Process
+from lab.worker import Work
+
+
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    laboratory = Lab(tmp_path_factory.mktemp("lab"))
+    yield laboratory
+    laboratory.close()
+
+
+@pytest.fixture
+def lab(preloaded: Lab) -> Iterator[Lab]:
+    """Processes; what a test leaves is killed."""
+    yield preloaded
+    preloaded.end()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[NatsServer]:
+    """A broker that the test may hurt, as production has it: each write is synced."""
+    server = start_nats(tmp_path / "nats", durable=True)
+    yield server
+    server.stop()
+
+
+@dataclass
+class Bench:
+    """A broker with streams, a database with tables, and processes on both."""
+
+    lab: Lab
+    broker: NatsServer
+    database_url: str
+    ledger: Ledger
+    js: JetStreamContext
+
+    def work(self, **changes: Any) -> Work:
+        """Say what a process is to do."""
+        return Work(**({"database_url": self.database_url, "nats_url": self.broker.url} | changes))
+
+    def start(self, **changes: Any) -> Process:
+        """Start a process."""
+        return self.lab.work(self.work(**changes))
+
+    def serve(self, **changes: Any) -> Process:
+        """Start a process that serves HTTP."""
+        return self.start(port=self.lab.port(), **changes)
+
+
+@pytest.fixture
+async def bench(lab: Lab, broker: NatsServer, servers: Servers) -> AsyncIterator[Bench]:
+    url = await tables.make_database(servers.database_url, f"lab_{uuid4().hex[:12]}")
+    ledger = Ledger(url, SERVICE)
+    await wire.prepare_streams(broker.url)
+    async with wire.connected(broker.url) as js:
+        yield Bench(lab, broker, url, ledger, js)
+        await asyncio.to_thread(lab.end)
+    await ledger.close()
