@@ -2,6 +2,9 @@
 
 paddock docs write     write docs/ and .env.example from the code
 paddock docs check     fail when a committed document is not what the code says
+paddock events compat  fail when an event breaks the promise of the last release
+paddock events release VERSION
+                       freeze what is published now, and add its samples to the corpus
 paddock topology apply create or update the JetStream streams of NATS_URL
 """
 
@@ -13,7 +16,7 @@ from pathlib import Path
 import asyncpg
 
 from common.settings import SettingsError
-from paddock import documents, migration
+from paddock import documents, migration, releases
 
 
 def main() -> None:
@@ -26,12 +29,33 @@ def main() -> None:
             stale = documents.stale(Path.cwd())
             if stale:
                 sys.exit("not what the code says, run `make docs`: " + ", ".join(stale))
+        case ["events", "compat"]:
+            _check_promise()
+        case ["events", "release", version]:
+            _release(version)
         case ["topology", "apply"]:
             _print(migration.apply_topology())
         case ["migrate"]:
             _print(migration.run())
         case _:
             sys.exit(__doc__)
+
+
+def _check_promise() -> None:
+    try:
+        version, broken = releases.check(Path.cwd())
+    except releases.ReleaseError as error:
+        sys.exit(str(error))
+    if broken:
+        sys.exit("\n".join([f"breaks what {version} promised to subscribers (docs/events.md, Versions):", *broken]))
+
+
+def _release(version: str) -> None:
+    try:
+        for path in releases.release(Path.cwd(), version):
+            print(f"wrote {path.relative_to(Path.cwd())}")
+    except releases.ReleaseError as error:
+        sys.exit(str(error))
 
 
 def _print(work: Coroutine[None, None, list[str]]) -> None:

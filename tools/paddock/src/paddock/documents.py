@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from common.settings import Settings
-from paddock import environment, events
+from paddock import environment, events, releases
 
 APPS = ("auth", "ingest", "leagues", "scoring", "analytics")
 
@@ -56,7 +56,8 @@ def stale(root: Path) -> list[str]:
     """Name the files that differ from what the code says, and those that nothing generates any more."""
     wanted = generate()
     different = [path for path, text in wanted.items() if _read(root / path) != text]
-    present = [*root.glob("docs/events/*.json"), *root.glob("docs/openapi/*.json")]
+    present = [*root.glob("docs/events/**/*.json"), *root.glob("docs/openapi/*.json")]
+    present = [file for file in present if not file.is_relative_to(root / releases.RELEASES)]
     orphans = [name for file in present if (name := file.relative_to(root).as_posix()) not in wanted]
     return sorted(different + orphans)
 

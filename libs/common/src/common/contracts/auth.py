@@ -1,10 +1,9 @@
 """What `auth` publishes."""
 
-from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
-from common.contracts.event import Event
+from common.contracts.event import Event, Instant
 
 
 class UserRegistered(Event, frozen=True, kw_only=True):
@@ -15,7 +14,7 @@ class UserRegistered(Event, frozen=True, kw_only=True):
 
     user_id: UUID
     username: str
-    registered_at: datetime
+    registered_at: Instant
 
     def key(self) -> str:
         """Order is kept per user."""

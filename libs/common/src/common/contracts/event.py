@@ -6,7 +6,8 @@ class with the next ``version`` and, from version 2 on, a subject with the suffi
 """
 
 import re
-from typing import Any, ClassVar, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -17,6 +18,9 @@ EventT = TypeVar("EventT", bound="Event")
 
 REGISTRY: dict[str, type["Event"]] = {}
 """NATS subject to event class, for every event of the product."""
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A moment with its time zone: RFC 3339, ``date-time`` in the schemas."""
 
 _LATER_VERSION = re.compile(r"\.v([2-9]|[1-9]\d+)$")
 

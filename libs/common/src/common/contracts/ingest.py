@@ -1,13 +1,12 @@
 """What `ingest` publishes: the calendar and the truth about every session."""
 
-from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import ClassVar
 
 import msgspec
 
-from common.contracts.event import Event
+from common.contracts.event import Event, Instant
 
 
 class SessionKind(StrEnum):
@@ -45,7 +44,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """One session and its scheduled start (UTC)."""
 
     kind: SessionKind
-    starts_at: datetime
+    starts_at: Instant
 
 
 class Race(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,31 +87,38 @@ class Stint(msgspec.Struct, frozen=True, kw_only=True):
     driver_id: str
     constructor_id: str
     from_round: int
+    """The first round of the stint."""
     to_round: int | None
+    """The last round of the stint; null while it lasts."""
 
 
 class Car(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of a classification.
-
-    ``position`` is the place in the upstream's list and numeric even for a retirement; whether the car is classified
-    is told by ``status``. ``grid`` is the place on the official starting grid, absent in qualifying; a pit-lane start
-    is the row the upstream lists. ``points`` are those of the championship, not of the game.
-    """
+    """One row of a classification."""
 
     driver_id: str
     constructor_id: str
     number: int | None
     position: int
+    """The place in the upstream's list, numeric even for a retirement; ``status`` tells whether it is classified."""
     status: CarStatus
     status_text: str
+    """The upstream's own words."""
     grid: int | None = None
+    """The place on the official starting grid, absent in qualifying; a pit-lane start is the row the upstream lists."""
     laps: int | None = None
+    """Laps completed."""
     points: Decimal = Decimal(0)
+    """Points of the championship, not of the game; a decimal in a string, because half points exist."""
     time_millis: int | None = None
+    """Time from start to flag, in milliseconds."""
     fastest_lap_rank: int | None = None
+    """The place of the car's fastest lap among all; 1 is the fastest lap of the race."""
     q1: str | None = None
+    """Best lap of the first part of qualifying, as ``m:ss.fff``."""
     q2: str | None = None
+    """Best lap of the second part."""
     q3: str | None = None
+    """Best lap of the third part."""
 
 
 class SeasonSynced(Event, frozen=True, kw_only=True):
@@ -146,7 +152,7 @@ class SessionStarted(Event, frozen=True, kw_only=True):
     round: int
     race_id: str
     session: SessionKind
-    starts_at: datetime
+    starts_at: Instant
 
     def key(self) -> str:
         """Order is kept per race weekend."""
@@ -183,7 +189,7 @@ class _Results(Event, frozen=True, kw_only=True):
     status: ResultStatus
     content_hash: str
     """SHA-256 of the canonical classification, in hex."""
-    observed_at: datetime
+    observed_at: Instant
     classification: list[Car]
 
     def key(self) -> str:

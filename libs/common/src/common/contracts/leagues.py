@@ -1,11 +1,10 @@
 """What `leagues` publishes."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
-from common.contracts.event import Event
+from common.contracts.event import Event, Instant
 
 
 class GameMode(StrEnum):
@@ -27,7 +26,7 @@ class LeagueCreated(Event, frozen=True, kw_only=True):
     mode: GameMode
     private: bool
     owner_id: UUID
-    created_at: datetime
+    created_at: Instant
 
     def key(self) -> str:
         """Order is kept per league."""
@@ -46,7 +45,7 @@ class LeagueJoined(Event, frozen=True, kw_only=True):
     """The team that plays in the league; a later event for the same member names it once there is one."""
     membership_version: int
     """Counts the changes of this membership; a consumer ignores a version that is not newer than the one it has."""
-    joined_at: datetime
+    joined_at: Instant
 
     def key(self) -> str:
         """Order is kept per league."""
@@ -63,7 +62,7 @@ class TeamCreated(Event, frozen=True, kw_only=True):
     user_id: UUID
     name: str
     season: int
-    created_at: datetime
+    created_at: Instant
 
     def key(self) -> str:
         """Order is kept per team."""
@@ -87,7 +86,7 @@ class LineupSubmitted(Event, frozen=True, kw_only=True):
     constructors: list[str]
     cost: int
     """In tenths of a million, at the prices of the moment."""
-    submitted_at: datetime
+    submitted_at: Instant
 
     def key(self) -> str:
         """Order is kept per team."""
@@ -103,7 +102,7 @@ class LineupsLocked(Event, frozen=True, kw_only=True):
     season: int
     round: int
     race_id: str
-    locked_at: datetime
+    locked_at: Instant
 
     def key(self) -> str:
         """Order is kept per race weekend."""

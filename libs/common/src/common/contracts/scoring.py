@@ -1,13 +1,12 @@
 """What `scoring` publishes."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
 import msgspec
 
-from common.contracts.event import Event
+from common.contracts.event import Event, Instant
 from common.contracts.ingest import SessionKind
 
 
@@ -69,7 +68,7 @@ class RaceScored(Event, frozen=True, kw_only=True):
     assets: list[AssetPoints]
     teams: int
     """How many teams were scored."""
-    scored_at: datetime
+    scored_at: Instant
 
     def key(self) -> str:
         """Order is kept per race weekend."""
@@ -85,12 +84,12 @@ class LeaderboardUpdated(Event, frozen=True, kw_only=True):
     season: int
     round: int
     league_id: UUID | None
-    """Absent for the global leaderboard."""
+    """Null for the global leaderboard."""
     score_version: int
     members: int
     leaders: list[Standing]
     """The first rows, at most ten."""
-    updated_at: datetime
+    updated_at: Instant
 
     def key(self) -> str:
         """Order is kept per leaderboard."""
@@ -105,6 +104,7 @@ class PricesChanged(Event, frozen=True, kw_only=True):
 
     season: int
     effective_round: int
+    """The first round these prices hold for."""
     price_version: int
     """Counts the price lists of the season."""
     prices: list[AssetPrice]
