@@ -66,7 +66,7 @@ async def service(folder: Path) -> AsyncIterator[Database]:
 async def enter(database: Database, teams: int) -> None:
     """Store teams with a line-up each."""
     luck = random.Random(2025)  # noqa: S311 - no secret
-    connection = await database.connect_raw()
+    connection = await database.connect_raw("bench")
     await connection.execute("TRUNCATE teams, lineups, assets, results, standings, scored_rounds, ledger, outbox")
     await connection.execute(
         "INSERT INTO assets (slot, kind, asset_id) OVERRIDING SYSTEM VALUE"
@@ -133,7 +133,7 @@ async def timed_score(database: Database, scorer: Scorer, event: ResultsSynced) 
 
 async def timed_bare(database: Database) -> float:
     """Fill the bare table; return seconds."""
-    connection = await database.connect_raw()
+    connection = await database.connect_raw("bench")
     await connection.execute("DROP TABLE IF EXISTS bare")
     await connection.execute(BARE)
     started = time.perf_counter()

@@ -19,7 +19,7 @@ from common.app import serve, service_app
 from common.db import Database
 from common.log import setup_logging
 from common.messaging import Bus, Consumers
-from common.outbox import Relay
+from common.relay import Relay
 from common.settings import Environment, LogFormat, Settings
 from lab.events import SERVICE
 from lab.routes import ROUTES, watch_loop

@@ -29,7 +29,7 @@ from common.db import Database
 from common.http import DocumentedErrors, RequestContext, handle_error
 from common.log import get_logger, setup_logging
 from common.messaging import Bus
-from common.outbox import Relay
+from common.relay import Relay
 from common.security import TokenVerifier, provide_principal
 from common.settings import Settings
 

@@ -64,13 +64,20 @@ class Database:
         async with self._sessions() as session, session.begin():
             yield session
 
-    async def connect_raw(self) -> asyncpg.Connection:
-        """Open a connection outside the pool, for LISTEN and for session-level advisory locks."""
+    async def connect_raw(self, role: str, **limits: str) -> asyncpg.Connection:
+        """Open a connection outside the pool, for LISTEN and for session-level advisory locks.
+
+        The server names it after the service and its ``role``, and drops it, locks and all, some 4 s after the machine
+        at this end has vanished. ``limits`` are further parameters of the session.
+        """
+        keepalive = {"tcp_keepalives_idle": "2", "tcp_keepalives_interval": "1", "tcp_keepalives_count": "2"}
         return await asyncpg.connect(
             self.dsn,
             timeout=CONNECT_SECONDS,
             command_timeout=30,
-            server_settings={"search_path": self.schema, "application_name": f"{self.schema}-relay"},
+            server_settings={"search_path": self.schema, "application_name": f"{self.schema}-{role}"}
+            | keepalive
+            | limits,
         )
 
     async def ping(self) -> None:

@@ -93,7 +93,7 @@ class Lane:
             await asyncio.sleep(1)
 
     async def _hold(self) -> None:
-        connection = await self._desk.database.connect_raw()
+        connection = await self._desk.database.connect_raw("lane")
         try:
             take = "SELECT pg_try_advisory_lock($1, hashtext($2))"
             while not await connection.fetchval(take, LOCK_KEY, self._name):  # noqa: ASYNC110 - nobody signals

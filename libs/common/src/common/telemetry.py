@@ -20,6 +20,9 @@ from common.settings import Settings
 OUTBOX_PENDING = Gauge("outbox_pending", "Events that are due and not yet published")
 OUTBOX_OLDEST = Gauge("outbox_oldest_unpublished_age_seconds", "How long the oldest due event has waited")
 OUTBOX_PUBLISHED = Counter("outbox_published_total", "Events that JetStream acknowledged")
+OUTBOX_FAILURES = Counter("outbox_publish_failures_total", "Publishes that were refused or not acknowledged in time")
+OUTBOX_PRUNED = Counter("outbox_pruned_total", "Published events deleted after the stream had forgotten them")
+INBOX_PRUNED = Counter("inbox_pruned_total", "Marks of consumed events deleted when these could not come again")
 EVENTS_CONSUMED = Counter("events_consumed_total", "Deliveries by what became of them", ["consumer", "outcome"])
 EVENT_SECONDS = Histogram("event_process_duration_seconds", "Time to process one delivery", ["consumer"])
 EVENT_LATENCY = Histogram(

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from common import clock, outbox, telemetry, topology
+from common import clock, outbox, relay, telemetry, topology
 from common.consumers import Consumers
 from common.contracts.auth import UserRegistered
 from common.db import Database
@@ -27,7 +27,7 @@ def registered() -> UserRegistered:
 
 @contextlib.asynccontextmanager
 async def relaying(database: Database, settings: Settings) -> AsyncIterator[None]:
-    task = asyncio.create_task(outbox.Relay(database, settings).run())
+    task = asyncio.create_task(relay.Relay(database, settings).run())
     try:
         yield
     finally:

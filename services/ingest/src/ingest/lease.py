@@ -35,9 +35,8 @@ class Lease:
 @contextlib.asynccontextmanager
 async def hold(database: Database) -> AsyncIterator[Lease]:
     """Wait until nobody else holds the lease, and give it back at the end of the block."""
-    connection = await database.connect_raw()
+    connection = await database.connect_raw("poller")
     try:
-        await connection.execute("SET application_name = 'ingest-poller'")
         take = "SELECT pg_try_advisory_lock($1, hashtext($2))"
         while not await connection.fetchval(take, LOCK_KEY, database.schema):  # noqa: ASYNC110 - nobody signals
             await asyncio.sleep(ASK_SECONDS)

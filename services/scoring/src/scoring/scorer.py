@@ -60,7 +60,7 @@ class Scorer:
                 await asyncio.sleep(pause)
 
     async def _listen(self) -> None:
-        connection = await self._database.connect_raw()
+        connection = await self._database.connect_raw("scorer")
         try:
             connection.add_termination_listener(lambda *_: self._wake.set())
             await connection.add_listener(marks.CHANNEL, lambda *_: self._wake.set())
