@@ -18,6 +18,7 @@ from gateway.feed import Feed
 from gateway.identity import Identities
 from gateway.limits import Limiter
 from gateway.proxy import Forwarder
+from gateway.schemas import event_schema
 from gateway.settings import GatewaySettings
 from gateway.stream import stream
 
@@ -44,7 +45,13 @@ def create_app(settings: GatewaySettings) -> Edge:
         return local.openapi_schema.to_schema()
 
     local = Litestar(
-        route_handlers=[stream, *docs.ROUTES, *health.routes(services, forwarder, limiter, feed), Metrics],
+        route_handlers=[
+            stream,
+            event_schema,
+            *docs.ROUTES,
+            *health.routes(services, forwarder, limiter, feed),
+            Metrics,
+        ],
         lifespan=[lifespan],
         exception_handlers={Exception: handle_error},
         plugins=[DocumentedErrors()],

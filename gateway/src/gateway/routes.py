@@ -101,6 +101,7 @@ TABLE: tuple[Route, ...] = (
     Route(GATEWAY, "GET", "/openapi.json", Identity.IGNORED),
     Route(GATEWAY, "GET", "/docs", Identity.IGNORED),
     Route(GATEWAY, "GET", "/docs/{asset}", Identity.IGNORED),
+    Route(GATEWAY, "GET", "/schemas/events/{name}/{file}", Identity.IGNORED),
     Route(GATEWAY, "GET", "/health", Identity.IGNORED, Limit.NONE),
     Route(GATEWAY, "GET", "/health/live", Identity.IGNORED, Limit.NONE),
     Route(GATEWAY, "GET", "/health/ready", Identity.IGNORED, Limit.NONE),

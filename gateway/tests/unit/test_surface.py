@@ -64,7 +64,7 @@ def test_a_token_is_required_here_exactly_where_the_service_requires_it(service:
 
 def test_every_route_of_the_gateway_itself_is_served_by_it() -> None:
     app = create_app(GatewaySettings())
-    served = {path for path in app.local.route_handler_method_map if not path.startswith("/schema")}
+    served = {path for path in app.local.route_handler_method_map if path.split("/")[1] != "schema"}
     shapes = {"/".join("*" if "{" in segment else segment for segment in path.split("/")) for path in served}
     own = {route.template for route in TABLE if route.service == GATEWAY}
     assert {"/".join("*" if "{" in segment else segment for segment in path.split("/")) for path in own} == shapes
@@ -79,4 +79,5 @@ def test_the_merged_document_of_the_real_services_is_valid_and_has_every_route()
     assert len({operation["operationId"] for operation in operations}) == len(operations)
     described = {(method.upper(), filled(path)) for path, item in merged["paths"].items() for method in item}
     hidden = {"/openapi.json", "/docs", "/docs/{asset}", "/health", "/health/live", "/health/ready", "/metrics"}
+    hidden.add("/schemas/events/{name}/{file}")
     assert described == {(route.method, filled(route.template)) for route in TABLE if route.template not in hidden}
