@@ -8,7 +8,7 @@ import aiohttp
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
-from common.health import CHECK_SECONDS, Check, Health
+from common.health import CHECK_SECONDS, Check, Health, Inspection
 from gateway.feed import Feed
 from gateway.limits import Limiter
 from gateway.proxy import Forwarder
@@ -25,8 +25,7 @@ def routes(services: list[str], forwarder: Forwarder, limiter: Limiter, feed: Fe
     async def ready() -> dict[str, str]:
         return {"status": "ready"}
 
-    @get("/health", include_in_schema=False)
-    async def readable() -> Health:
+    async def inspect() -> Health:
         checks = await asyncio.gather(
             *(_check(service, _service(forwarder, service)) for service in services),
             _check("redis", _redis(limiter)),
@@ -34,6 +33,12 @@ def routes(services: list[str], forwarder: Forwarder, limiter: Limiter, feed: Fe
         detail = None if feed.connected else "not connected; live streams wait"
         every = [*checks, Check(name="nats", ok=feed.connected, milliseconds=0.0, detail=detail)]
         return Health(service="gateway", status="ok" if all(check.ok for check in every) else "degraded", checks=every)
+
+    inspection = Inspection(inspect)
+
+    @get("/health", include_in_schema=False)
+    async def readable() -> Health:
+        return await inspection.health()
 
     return [live, ready, readable]
 

@@ -1,6 +1,8 @@
-"""What a laboratory serves over HTTP: one route that reads, one that writes and publishes, and its loop's worst lag."""
+"""What a laboratory serves over HTTP: routes that read, write and publish, get stuck, and tell the lag of the loop."""
 
 import asyncio
+import time
+from uuid import UUID
 
 from litestar import Litestar, get, post
 from sqlalchemy import insert, text
@@ -44,4 +46,16 @@ async def post_lap(number: int, session: AsyncSession) -> int:
     return number
 
 
-ROUTES = [lag, count_laps, post_lap]
+@get("/stuck/{seconds:float}")
+async def get_stuck(seconds: float) -> None:
+    """Block the event loop, as a call that should have been awaited does."""
+    time.sleep(seconds)  # noqa: ASYNC251 - the fault that is wanted
+
+
+@get("/laps/{car:uuid}")
+async def one_lap(car: UUID) -> str:
+    """Answer for any id."""
+    return f"{car} is out"
+
+
+ROUTES = [lag, count_laps, post_lap, get_stuck, one_lap]

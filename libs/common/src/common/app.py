@@ -9,6 +9,7 @@ import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from types import FrameType
 from typing import Any, Protocol, runtime_checkable
 
 import uvicorn
@@ -19,7 +20,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins.opentelemetry import OpenTelemetryConfig, OpenTelemetryPlugin
 from litestar.plugins.prometheus import PrometheusConfig, PrometheusController
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Scope
 from litestar.types import ControllerRouterHandler as RouteHandler
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,6 +28,7 @@ from common import health, telemetry
 from common.consumers import Consumers
 from common.db import Database
 from common.http import DocumentedErrors, RequestContext, handle_error
+from common.liveness import Watchdog
 from common.log import get_logger, setup_logging
 from common.messaging import Bus
 from common.relay import Relay
@@ -37,6 +39,7 @@ log = get_logger(__name__)
 
 BODY_BYTES = 1024 * 1024
 GRACE_SECONDS = 10
+TICK_SECONDS = 1.0
 
 
 async def provide_session(state: State) -> AsyncIterator[AsyncSession]:
@@ -90,7 +93,7 @@ def service_app(
         },
         exception_handlers={Exception: handle_error},
         middleware=[RequestContext(), PrometheusConfig(app_name=service, prefix="paddock", group_path=True).middleware],
-        plugins=[DocumentedErrors(), OpenTelemetryPlugin(OpenTelemetryConfig(exclude=["/health", "/metrics"]))],
+        plugins=[DocumentedErrors(), OpenTelemetryPlugin(TRACING)],
         openapi_config=OpenAPIConfig(
             title=title,
             version="1",
@@ -120,6 +123,18 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=0.5)
 
 
+def _first_name(scope: Scope) -> tuple[str, dict[str, Any]]:
+    """Name the span of a request before its route is known; `RequestContext` knows it."""
+    method = str(scope.get("method", ""))
+    return method if method in METHODS else "HTTP", {}
+
+
+METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
+TRACING = OpenTelemetryConfig(
+    exclude=["/health", "/metrics"], exclude_spans=["receive", "send"], scope_span_details_extractor=_first_name
+)
+
+
 class Metrics(PrometheusController):
     """``/metrics``, in no document."""
 
@@ -130,6 +145,8 @@ class Metrics(PrometheusController):
 async def in_background(app: Litestar, tasks: Sequence[tuple[str, Background]]) -> AsyncIterator[None]:
     """Run named tasks while the block lasts; what start-up allocated is no longer looked at by the collector."""
     running = [asyncio.create_task(_endless(name, task, app), name=name) for name, task in tasks]
+    for name, _ in tasks:
+        telemetry.TASK_RESTARTS.labels(name)
     gc.collect()
     gc.freeze()
     try:
@@ -147,6 +164,7 @@ async def _endless(name: str, task: Background, app: Litestar) -> None:
             raise
         except Exception:  # the edge of a task: nobody else would ever hear of it
             log.exception("background task failed", task=name)
+        telemetry.TASK_RESTARTS.labels(name).inc()
         await asyncio.sleep(1)
 
 
@@ -160,6 +178,30 @@ class Drainable(Protocol):
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leaving = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, under the eyes of the watchdog."""
+        self._loop = asyncio.get_running_loop()
+        Watchdog(self._loop)
+        await super().startup(sockets)
+
+    async def main_loop(self) -> None:
+        """Tick once a second, and at a signal; uvicorn's ten times cost an idle process as much as all its work."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._leaving.wait()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Leave, now."""
+        super().handle_exit(sig, frame)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._leaving.set)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop as uvicorn does, which waits for answers in flight, after the endless ones were told to end."""
         app: object = self.config.app

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import asyncpg
 from sqlalchemy import MetaData, text
@@ -9,7 +10,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, PoolProxiedConnection
 
+from common import telemetry
 from common.settings import Settings
 
 NAMING = {
@@ -39,6 +42,15 @@ def service_metadata() -> MetaData:
     return MetaData(naming_convention=NAMING)
 
 
+class MeasuredPool(AsyncAdaptedQueuePool):
+    """SQLAlchemy's pool; the time until it gives a connection is a metric."""
+
+    def connect(self) -> PoolProxiedConnection:
+        """Check a connection out."""
+        with telemetry.POOL_WAIT.time():
+            return super().connect()
+
+
 class Database:
     """The connection pool of a process."""
 
@@ -47,6 +59,7 @@ class Database:
         self.schema = service
         self.engine = create_async_engine(
             make_url(self.dsn).set(drivername="postgresql+asyncpg"),
+            poolclass=MeasuredPool,
             pool_size=settings.database_pool_size,
             max_overflow=0,
             pool_timeout=POOL_WAIT_SECONDS,
@@ -56,6 +69,7 @@ class Database:
                 "server_settings": SESSION_LIMITS | {"search_path": service, "application_name": service},
             },
         )
+        telemetry.POOL_IN_USE.set_function(lambda: cast("MeasuredPool", self.engine.pool).checkedout())
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
     @asynccontextmanager

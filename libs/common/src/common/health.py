@@ -1,10 +1,12 @@
 """Health: alive touches nothing outside, ready asks PostgreSQL, and the readable page tells of everything.
 
+What is asked outside is asked at most every 2 s, however many want to know.
 NATS away leaves the API ready, for the outbox absorbs it; the readable page says that consumers are degraded.
 """
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import msgspec
@@ -15,6 +17,7 @@ from common.db import Database, is_outage
 from common.messaging import Bus
 
 CHECK_SECONDS = 1.0
+FRESH_SECONDS = 2.0
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +37,24 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     checks: list[Check]
 
 
+class Inspection:
+    """Health that is looked at anew when somebody asks and the last look is no longer fresh."""
+
+    def __init__(self, inspect: Callable[[], Awaitable[Health]]) -> None:
+        self._inspect = inspect
+        self._one_at_a_time = asyncio.Lock()
+        self._last: Health | None = None
+        self._looked_at = 0.0
+
+    async def health(self) -> Health:
+        """Return what is known; who comes while somebody looks waits for the same answer."""
+        async with self._one_at_a_time:
+            if self._last is None or time.monotonic() - self._looked_at > FRESH_SECONDS:
+                self._last = await self._inspect()
+                self._looked_at = time.monotonic()
+            return self._last
+
+
 def routes(service: str, database: Database, bus: Bus | None) -> list[HTTPRouteHandler]:
     """Build the three health routes of a service."""
 
@@ -46,19 +67,21 @@ def routes(service: str, database: Database, bus: Bus | None) -> list[HTTPRouteH
                 status = "degraded"
         return Health(service=service, status=status, checks=checks)
 
+    inspection = Inspection(inspect)
+
     @get("/health/live", include_in_schema=False)
     async def live() -> dict[str, str]:
         return {"status": "alive"}
 
     @get("/health/ready", include_in_schema=False)
     async def ready() -> Response[Health]:
-        health = await inspect()
+        health = await inspection.health()
         started = bus is None or bus.attached
         return Response(health, status_code=200 if health.status != "down" and started else 503)
 
     @get("/health", include_in_schema=False)
     async def readable() -> Health:
-        return await inspect()
+        return await inspection.health()
 
     return [live, ready, readable]
 

@@ -16,6 +16,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.plugins.base import ReceiveRoutePlugin
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from opentelemetry import trace
 
 from common import db
 from common.errors import (
@@ -189,6 +190,10 @@ class RequestContext(ASGIMiddleware):
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        if route := scope.get("path_template"):
+            span = trace.get_current_span()
+            span.update_name(f"{scope.get('method')} {route}")
+            span.set_attribute("http.route", route)
         started = time.perf_counter()
         status = 500
 

@@ -36,6 +36,14 @@ CONSUMER_ACK_PENDING = Gauge("consumer_ack_pending", "Deliveries that are not ac
 CONSUMER_REDELIVERED = Gauge("consumer_redelivered", "Open deliveries that came more than once", ["consumer"])
 CONSUMER_FLOOR_AGE = Gauge("consumer_ack_floor_age_seconds", "Since work last ended while there is some", ["consumer"])
 CONSUMER_DRIFT = Gauge("consumer_config_drift", "1 while a durable is not as the code says", ["consumer"])
+LOOP_LAG = Gauge("event_loop_lag_seconds", "The longest that the event loop was late within the last half minute")
+TASK_RESTARTS = Counter("task_restarts_total", "Background tasks that ended and were started again", ["task"])
+POOL_IN_USE = Gauge("database_pool_in_use", "Connections of the pool that are in use")
+POOL_WAIT = Histogram(
+    "database_pool_wait_seconds",
+    "Time until the pool gave a connection that works",
+    buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 1, 2),
+)
 BROKER_CONNECTED = Gauge("broker_connected", "1 while the consumers are connected to NATS")
 CONSUMERS_RECREATED = Counter("consumers_recreated_total", "Durable consumers that had vanished and were made anew")
 
