@@ -7,6 +7,7 @@ JetStream at start, so a listener can resume at a gateway that has just begun.
 
 import asyncio
 import itertools
+import random
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
@@ -16,7 +17,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from prometheus_client import Counter, Gauge
 
 from common import clock, topology
@@ -36,6 +37,10 @@ HEARTBEAT_SECONDS = 1.0
 SILENCE_SECONDS = 2.5
 API_SECONDS = 3.0
 BACKOFF_SECONDS = (0.25, 0.5, 1.0, 2.0)
+NAMES = tuple(f"gateway_feed_{number}" for number in range(32))
+"""What a consumer of the feed may be called. NATS lets the gateway make these and no others: with a free choice of
+names it could change the durables of the services."""
+NAME_TAKEN = 10148
 READY_SECONDS = 3.0
 
 LISTENING = Gauge("gateway_stream_listeners", "Connected listeners of the live stream")
@@ -154,7 +159,7 @@ class Feed:
             if state.last_seq < self._last:
                 log.warning("the event stream was made anew", last=self._last, now=state.last_seq)
                 self._ready.clear()
-            made = await js.add_consumer(topology.EVENTS, self._consumer(inbox))
+            made = await self._attach(client, self._consumer(inbox))
             if not self._ready.is_set():
                 self._last = made.delivered.stream_seq if made.delivered else 0
                 self._head = state.last_seq
@@ -166,6 +171,22 @@ class Feed:
         finally:
             with suppress(nats.errors.Error, OSError):
                 await subscription.unsubscribe()
+
+    async def _attach(self, client: Client, config: ConsumerConfig) -> ConsumerInfo:
+        """Make the consumer under a name that no other gateway holds; one that is left alone frees its name soon."""
+        for name in random.sample(NAMES, len(NAMES)):
+            config.name = name
+            request = {"stream_name": topology.EVENTS, "config": config.as_dict(), "action": "create"}
+            subject = f"$JS.API.CONSUMER.CREATE.{topology.EVENTS}.{name}"
+            answer = msgspec.json.decode(
+                (await client.request(subject, msgspec.json.encode(request), API_SECONDS)).data
+            )
+            if "error" not in answer:
+                made: ConsumerInfo = ConsumerInfo.from_response(answer)
+                return made
+            if answer["error"].get("err_code") != NAME_TAKEN:
+                raise nats.js.errors.APIError.from_error(answer["error"])
+        raise FeedBrokenError(f"all {len(NAMES)} consumers of the live feed are taken")
 
     def _consumer(self, inbox: str) -> ConsumerConfig:
         config = ConsumerConfig(
