@@ -64,8 +64,9 @@ check: lint types verify ## Everything that needs no server
 docs: $(VENV)/.dev ## Write OpenAPI, AsyncAPI, events.md, schemas and .env.example from the code
 	@$(BIN)/python -m paddock docs write
 
-verify: $(VENV)/.dev ## Fail when a generated document is stale
+verify: $(VENV)/.dev ## Fail when a generated document is stale, or an event breaks the promise of the last release
 	@$(BIN)/python -m paddock docs check
+	@$(BIN)/python -m paddock events compat
 
 migrate: $(VENV)/.run ## Roles, schemas, migrations and streams (DATABASE_URL of an administrator, NATS_URL)
 	@$(BIN)/python -m paddock migrate

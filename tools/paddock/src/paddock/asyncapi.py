@@ -9,7 +9,7 @@ from common.contracts import REGISTRY, Event, encode, schema_of, type_of
 from common.contracts.samples import SAMPLES
 from common.contracts.schemas import json_schema
 
-EXAMPLE_ID = "019cd0a1-3f0e-7c55-8f0d-0a4d5f1f6f10"
+EXAMPLE_ID = "5f0c9a52-7d1e-4b7a-9c43-2e8d1b6a4f90"
 EXAMPLE_TIME = "2026-03-08T05:48:12.104233Z"
 EXAMPLE_TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
