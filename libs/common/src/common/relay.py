@@ -15,7 +15,10 @@ from collections.abc import Sequence
 
 import asyncpg
 import nats.errors
+import nats.js.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.js.api import PubAck
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -31,7 +34,7 @@ log = get_logger(__name__)
 
 BATCH = 1000
 ACK_SECONDS = 5
-"""For a whole batch; an event without its acknowledgement by then is sent again, under the same id."""
+"""An event without its acknowledgement by then is sent again, under the same id."""
 
 IDLE_SECONDS = 2.0
 """Between two looks at an outbox that nobody writes to: a notification or a timer comes first."""
@@ -212,36 +215,51 @@ class Relay:
             await asyncio.sleep(PRUNE_SECONDS)
 
 
+class _JetStream(JetStreamContext):
+    async def _handle_async_reply(self, msg: Msg) -> None:
+        """Tell the future of a refusal, which nats-py 2.16 raises past it, so that it would only time out."""
+        try:
+            await super()._handle_async_reply(msg)
+        except nats.js.errors.Error as error:
+            for token, future in self._publish_async_futures.items():
+                if msg.subject.endswith(token) and not future.done():
+                    future.set_exception(error)
+                    break
+
+
 class Publisher:
     """Publishes outbox rows without waiting for one before sending the next, but for rows of the same key."""
 
     def __init__(self, client: Client) -> None:
-        self._js = client.jetstream(publish_async_max_pending=BATCH * 2)
+        self._js = _JetStream(client, publish_async_max_pending=BATCH * 2)
 
-    async def send(self, rows: Sequence[asyncpg.Record]) -> tuple[list[tuple[int, int]], int]:
+    async def send(self, rows: Sequence[asyncpg.Record]) -> tuple[list[tuple[int, int]], list[str]]:
         """Publish rows, the nth of every key in one go; return (row id, stream sequence) of the acknowledged ones.
 
         A row is not sent when the one before it of its key was not acknowledged, or when the time is up. The second
-        value counts the rows that were sent for nothing.
+        value has the reasons why rows were sent for nothing.
         """
         clock = asyncio.get_running_loop()
         deadline = clock.time() + ACK_SECONDS
         acked: list[tuple[int, int]] = []
-        stuck: set[str] = set()
+        stuck: dict[str, str] = {}
         for wave in _waves(rows):
             ready = [row for row in wave if row["key"] not in stuck]
             if not ready or clock.time() >= deadline:
                 break
             futures = [await self._publish(row) for row in ready]
-            _, late = await asyncio.wait(futures, timeout=deadline - clock.time())
-            for future in late:
-                future.cancel()
+            _, late = await asyncio.wait(futures, timeout=ACK_SECONDS)
             for row, future in zip(ready, futures, strict=True):
-                if ack := _acked(future):
-                    acked.append((row["id"], ack.seq))
+                if future in late:
+                    future.cancel()
+                    stuck[row["key"]] = "no acknowledgement"
+                elif error := future.exception():
+                    stuck[row["key"]] = str(error)
                 else:
-                    stuck.add(row["key"])
-        return acked, len(stuck)
+                    acked.append((row["id"], future.result().seq))
+            if late:
+                break
+        return acked, list(stuck.values())
 
     async def _publish(self, row: asyncpg.Record) -> asyncio.Future[PubAck]:
         return await self._js.publish_async(
@@ -275,8 +293,8 @@ async def drain_batch(connection: asyncpg.Connection, publisher: Publisher, part
     await connection.execute(_MARK, [row for row, _ in acked], [seq for _, seq in acked])
     telemetry.OUTBOX_PUBLISHED.inc(len(acked))
     if failed:
-        telemetry.OUTBOX_FAILURES.inc(failed)
-        raise TimeoutError(f"{failed} of {len(rows)} events were not acknowledged")
+        telemetry.OUTBOX_FAILURES.inc(len(failed))
+        raise TimeoutError(f"{len(failed)} of {len(rows)} events were not stored: {failed[0]}")
     return len(rows) == BATCH or len(acked) < len(rows)
 
 
@@ -294,9 +312,3 @@ def headers_of(row: asyncpg.Record) -> dict[str, str]:
         "ce-dataschema": schema_of(row["subject"]),
         "traceparent": row["traceparent"] or telemetry.current_traceparent(),
     }
-
-
-def _acked(future: asyncio.Future[PubAck]) -> PubAck | None:
-    if not future.done() or future.cancelled() or future.exception() is not None:
-        return None
-    return future.result()
