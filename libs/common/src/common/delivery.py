@@ -13,9 +13,10 @@ What happens to an error:
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import nats.errors
@@ -52,6 +53,14 @@ class Desk:
     database: Database
     client: Client
     js: JetStreamContext
+    handing_back: set[asyncio.Task[None]]
+    """What a stop must wait for, as nobody else does: FastStream cancels a handler again for as long as it runs."""
+
+    def hand_back(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it out of reach of a cancellation."""
+        task = asyncio.create_task(work)
+        self.handing_back.add(task)
+        task.add_done_callback(self.handing_back.discard)
 
 
 class Delivery:
@@ -79,7 +88,7 @@ class Delivery:
                 async with heartbeat(self._message):
                     outcome = await self._apply()
             except asyncio.CancelledError:
-                await asyncio.shield(self._return(delay=0))
+                self._desk.hand_back(self._return(delay=0))
                 raise
             except PoisonError as error:
                 outcome = await self._bury(error)
@@ -204,7 +213,7 @@ class Batch:
                 applied = await self._apply(crowd) if crowd else 0
         except asyncio.CancelledError:
             for message in messages:
-                await asyncio.shield(nak(message, 0))
+                self._desk.hand_back(nak(message, 0))
             raise
         except Exception as error:  # noqa: BLE001 - whose fault it is shows when each is tried alone
             log.warning("batch failed", durable=self._consumer.durable, events=len(crowd), error=repr(error))

@@ -8,8 +8,8 @@ of handler there are, `common.delivery` what becomes of an error.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, cast
 
 import nats.errors
 import nats.js.errors
@@ -37,6 +37,8 @@ STARVED_SECONDS = 0.5
 WATCH_SECONDS = 10
 START_BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0)
 STOP_SECONDS = 10
+HAND_BACK_SECONDS = 2
+"""What a delivery that was cut short may take to be given back."""
 FIXED = ("filter_subject", "ack_wait", "max_deliver", "max_ack_pending")
 """What of a durable must be as the code says."""
 
@@ -52,6 +54,8 @@ class Bus:
         self._settings = settings
         self._broker_running: NatsBroker | None = None
         self._pulling: list[Pull] = []
+        self._in_hand: set[asyncio.Task[Any]] = set()
+        self._handing_back: set[asyncio.Task[None]] = set()
         self._starved = asyncio.Event()
         self._floors: dict[str, tuple[int, float]] = {}
         self.connected = False
@@ -76,19 +80,26 @@ class Bus:
             attempt += 1
 
     async def drain(self) -> None:
-        """Take no more deliveries and let those in hand finish, for a bounded time."""
+        """Take no more deliveries and let those in hand finish, for a bounded time; the rest is handed back."""
         pulling, self._pulling = self._pulling, []
-        await asyncio.gather(*(pull.stop() for pull in pulling))
         broker, self._broker_running = self._broker_running, None
+        subscribers: Iterable[Any] = broker.subscribers if broker else []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS + HAND_BACK_SECONDS):
+                stopping = (taker.stop() for taker in (*pulling, *subscribers))
+                await asyncio.gather(*stopping, return_exceptions=True)  # NATS may be away
+        for last in (self._in_hand, self._handing_back):
+            if last:
+                await asyncio.wait(last, timeout=HAND_BACK_SECONDS)
         if broker is not None:
             with contextlib.suppress(OSError, nats.errors.Error):
-                async with asyncio.timeout(STOP_SECONDS):
+                async with asyncio.timeout(HAND_BACK_SECONDS):
                     await broker.stop()
 
     async def _serve(self, broker: NatsBroker) -> None:
         client: Client = await broker.connect()
         js = client.jetstream()
-        desk = Desk(self._database, client, js)
+        desk = Desk(self._database, client, js, self._handing_back)
         self._subscribe(broker, desk)
         await self._ensure(js)
         await broker.start()
@@ -207,6 +218,9 @@ class Bus:
 
         async def receive(body: Any) -> None:  # noqa: ANN401, ARG001 - FastStream passes the body; the message has it too
             message: Msg = broker.context.get_local("message").raw_message
+            task = cast("asyncio.Task[Any]", asyncio.current_task())
+            self._in_hand.add(task)
+            task.add_done_callback(self._in_hand.discard)
             if consumer.mode is not Mode.REDRIVE:
                 return await Delivery(consumer, message, desk).process()
             addressee = named.get(message.subject.rpartition(".")[2])

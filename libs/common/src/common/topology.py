@@ -60,7 +60,7 @@ def connection_options(name: str, credentials: str | None) -> dict[str, Any]:
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": 1,
         "connect_timeout": 3,
-        "ping_interval": 10,
+        "ping_interval": 6,
         "max_outstanding_pings": 2,
     }
 
