@@ -1,7 +1,8 @@
 """A laboratory for each test: processes that can be hurt, a database of its own, a broker of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,34 @@ class Bench:
         return self.start(port=self.lab.port(), **changes)
 
 
-@pytest.fixture
-async def bench(lab: Lab, broker: NatsServer, servers: Servers) -> AsyncIterator[Bench]:
+@contextlib.asynccontextmanager
+async def a_bench(lab: Lab, broker: NatsServer, servers: Servers) -> AsyncIterator[Bench]:
     url = await tables.make_database(servers.database_url, f"lab_{uuid4().hex[:12]}")
     ledger = Ledger(url, SERVICE)
     await wire.prepare_streams(broker.url)
     async with wire.connected(broker.url) as js:
         yield Bench(lab, broker, url, ledger, js)
-        await asyncio.to_thread(lab.end)
     await ledger.close()
+
+
+@pytest.fixture
+async def bench(lab: Lab, broker: NatsServer, servers: Servers) -> AsyncIterator[Bench]:
+    async with a_bench(lab, broker, servers) as made:
+        yield made
+        await asyncio.to_thread(lab.end)
+
+
+@pytest.fixture(scope="module")
+async def benches(
+    preloaded: Lab, servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Callable[[], Awaitable[Bench]]]:
+    """Give a function that makes a bench on a broker of its own; all last as long as the module."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def make() -> Bench:
+            server = await asyncio.to_thread(start_nats, tmp_path_factory.mktemp("nats"), durable=True)
+            stack.callback(server.stop)
+            return await stack.enter_async_context(a_bench(preloaded, server, servers))
+
+        yield make
+        await asyncio.to_thread(preloaded.end)

@@ -63,9 +63,9 @@ async def prepare_streams(url: str) -> None:
 async def read_all(js: JetStreamContext, stream: str, subject: str = ">") -> list[Msg]:
     """Read what a stream holds for a subject."""
     config = ConsumerConfig(
-        deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, filter_subject=subject, mem_storage=True
+        deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, mem_storage=True
     )
-    subscription = await js.pull_subscribe("", stream=stream, config=config)
+    subscription = await js.pull_subscribe(subject, stream=stream, config=config)
     left = (await subscription.consumer_info()).num_pending or 0
     found: list[Msg] = []
     while len(found) < left:
