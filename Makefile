@@ -6,9 +6,9 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-MEMBERS := libs/common services/auth services/ingest services/leagues services/scoring services/analytics gateway \
-           tools/trackside tools/paddock tools/devstack
-DEPLOYABLES := auth ingest leagues scoring analytics gateway trackside devstack cli
+MEMBERS := libs/common services/auth services/ingest services/leagues services/scoring services/analytics services/webhooks \
+           gateway tools/trackside tools/paddock tools/devstack
+DEPLOYABLES := auth ingest leagues scoring analytics webhooks gateway trackside devstack cli
 EDITABLE := $(foreach member,$(MEMBERS),-e $(member))
 
 .PHONY: help run test lint types fmt check migrate e2e bench verify clean k8s-check docs lock install
@@ -37,7 +37,7 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 
 install: $(VENV)/.dev ## Make the virtual environment with everything a developer needs
 
-run: $(VENV)/.run ## Run a race weekend: servers, five services, gateway (PORT=8000 SOURCE=sim|live|recorded PACE=120)
+run: $(VENV)/.run ## Run a race weekend: servers, six services, gateway (PORT=8000 SOURCE=sim|live|recorded PACE=120)
 	@exec env $(foreach name,PORT SOURCE PACE TEAMS RECORDED SEASON ROUNDS,$(if $($(name)),$(name)="$($(name))")) \
 	  $(BIN)/python -m devstack run
 

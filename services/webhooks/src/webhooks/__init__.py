@@ -1,0 +1,1 @@
+"""Events over HTTP for those who cannot hold a connection."""
