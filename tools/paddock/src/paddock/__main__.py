@@ -6,6 +6,11 @@ paddock events compat  fail when an event breaks the promise of the last release
 paddock events release VERSION
                        freeze what is published now, and add its samples to the corpus
 paddock topology apply create or update the JetStream streams of NATS_URL
+paddock nats init DIR  make the keys of NATS and everybody's credentials, or bring them up to the code
+paddock nats renew USER | revoke KEY
+                       a new key for a deployable; refuse a key from now on
+paddock subscribers add NAME --subjects 'race.>,results.>' | list | remove NAME
+                       let somebody outside read events
 """
 
 import asyncio
@@ -16,7 +21,7 @@ from pathlib import Path
 import asyncpg
 
 from common.settings import SettingsError
-from paddock import documents, migration, releases
+from paddock import documents, migration, nats_command, releases
 
 
 def main() -> None:
@@ -37,8 +42,18 @@ def main() -> None:
             _print(migration.apply_topology())
         case ["migrate"]:
             _print(migration.run())
+        case ["nats" | "subscribers" as command, *arguments]:
+            _access(command, arguments)
         case _:
             sys.exit(__doc__)
+
+
+def _access(command: str, arguments: list[str]) -> None:
+    try:
+        for line in nats_command.run(command, arguments):
+            print(line)
+    except (SettingsError, *nats_command.TROUBLE) as error:
+        sys.exit(str(error))
 
 
 def _check_promise() -> None:

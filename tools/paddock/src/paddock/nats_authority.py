@@ -4,7 +4,7 @@
 |---|---|
 | `keys/` | seeds of the operator and of the two accounts; whoever has them is NATS |
 | `server/nats-auth.conf` | what the server's configuration includes; nothing in it is secret |
-| `creds/` | a credentials file for each deployable, one for the operator (`paddock`), one to tell the server (`system`) |
+| `creds/` | a credentials file for each deployable, for the operator (`paddock`), to tell the server (`system`) |
 | `subscribers/` | credentials files for people outside |
 
 Making it twice changes nothing. Signing needs no server; only a revocation must be told to it.
@@ -130,16 +130,37 @@ class Authority:
         return self.folder / "creds" / (f"{user}/nats.creds" if self._apart else f"{user}.creds")
 
     def enlist(self, name: str, permissions: Permissions) -> tuple[Path, str]:
-        """Make the credentials of a subscriber; return their file and the public key."""
+        """Make the credentials of a subscriber; return their file and the public key.
+
+        Raises:
+            FolderError: There is such a file already.
+        """
         with self._locked():
             file, key = self._subscriber(name), Key.new(USER)
+            if file.exists():
+                raise FolderError(f"{file} is there already; `paddock subscribers remove {name}` removes what is left")
             claims = _user_claims(name, key, permissions)
             _write(file, credentials(self._key("account").sign(claims), key), SECRET_MODE)
         return file, key.public
 
+    def public_key_of(self, subscriber: str) -> str | None:
+        """The public key of a subscriber's file; None where there is no file."""
+        file = self._subscriber(subscriber)
+        return read_credentials(file.read_text(encoding="utf-8"))[1].public if file.exists() else None
+
     def dismiss(self, name: str) -> None:
         """Remove a subscriber's file, where there still is one."""
         self._subscriber(name).unlink(missing_ok=True)
+
+    def renew(self, user: str) -> str:
+        """Forget the key of one of our users, so that `issue` draws another; return the old public key."""
+        with self._locked():
+            file = self.credentials_of(user)
+            if not file.exists():
+                raise FolderError(f"{file} does not exist")
+            public = read_credentials(file.read_text(encoding="utf-8"))[1].public
+            file.unlink()
+        return public
 
     def revoke(self, public: str, moment: int) -> str:
         """Refuse what a user was signed up to a moment (Unix seconds); return the account's token, to be pushed."""
