@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import asyncpg
 import nats.errors
@@ -262,9 +263,14 @@ class Publisher:
         return acked, list(stuck.values())
 
     async def _publish(self, row: asyncpg.Record) -> asyncio.Future[PubAck]:
-        return await self._js.publish_async(
-            row["subject"], row["body"], stream=topology.EVENTS, headers=headers_of(row)
-        )
+        headers = headers_of(row)
+        begun = telemetry.publish_span(row["subject"], row["traceparent"])
+        if begun is not None:
+            headers["traceparent"] = begun[1]
+        future = await self._js.publish_async(row["subject"], row["body"], stream=topology.EVENTS, headers=headers)
+        if begun is not None:
+            future.add_done_callback(partial(telemetry.end_span, begun[0]))
+        return future
 
 
 def _waves(rows: Sequence[asyncpg.Record]) -> list[list[asyncpg.Record]]:

@@ -4,15 +4,19 @@ A trace survives the outbox because the row keeps the W3C ``traceparent`` of the
 """
 
 import secrets
-from collections.abc import Iterator
+from asyncio import Future
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from opentelemetry import propagate, trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 from prometheus_client import Counter, Gauge, Histogram
 
 from common.settings import Settings
@@ -48,11 +52,21 @@ BROKER_CONNECTED = Gauge("broker_connected", "1 while the consumers are connecte
 CONSUMERS_RECREATED = Counter("consumers_recreated_total", "Durable consumers that had vanished and were made anew")
 
 
+LINKS = 32
+"""Of a span that many traces have caused; the first of them is its parent."""
+
+
+class Collected(TracerProvider):
+    """Makes spans that somebody collects."""
+
+
 def setup_tracing(service: str, settings: Settings) -> None:
-    """Install the process's tracer provider; without a collector spans exist but go nowhere."""
-    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    """Install the process's tracer provider; without a collector spans are ids for the logs, and recorded by nobody."""
+    resource = Resource.create({"service.name": service})
+    provider = TracerProvider(resource=resource, sampler=ALWAYS_OFF)
     if settings.otel_exporter_otlp_endpoint:
         endpoint = settings.otel_exporter_otlp_endpoint.rstrip("/") + "/v1/traces"
+        provider = Collected(resource=resource)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
     trace.set_tracer_provider(provider)
 
@@ -65,8 +79,40 @@ def current_traceparent() -> str:
 
 
 @contextmanager
-def span(name: str, kind: SpanKind = SpanKind.INTERNAL, *, traceparent: str | None = None) -> Iterator[Span]:
-    """Run the block in a span, as a child of ``traceparent`` where one is given. Names are of low cardinality."""
-    parent = propagate.extract({"traceparent": traceparent}) if traceparent else None
-    with trace.get_tracer("paddock").start_as_current_span(name, context=parent, kind=kind) as current:
+def span(
+    name: str, kind: SpanKind = SpanKind.INTERNAL, *, traceparent: str | None = None, more: Sequence[str] = ()
+) -> Iterator[Span]:
+    """Run the block in a span, as a child of ``traceparent`` where one is given, linked to the ``more`` causes it has.
+
+    Names are of low cardinality.
+    """
+    links = [Link(trace.get_current_span(_remote(one)).get_span_context()) for one in more[:LINKS]]
+    tracer = trace.get_tracer("paddock")
+    with tracer.start_as_current_span(name, context=_remote(traceparent), kind=kind, links=links) as current:
         yield current
+
+
+def publish_span(subject: str, traceparent: str | None) -> tuple[Span, str] | None:
+    """Begin the span of one event on its way to JetStream; return it with its W3C header.
+
+    Nothing where nobody collects spans: it would cost each event more than its deduplication id does.
+    """
+    if not isinstance(trace.get_tracer_provider(), Collected):
+        return None
+    begun = trace.get_tracer("paddock").start_span(
+        f"publish {subject}", context=_remote(traceparent), kind=SpanKind.PRODUCER
+    )
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier, trace.set_span_in_context(begun))
+    return begun, carrier["traceparent"]
+
+
+def end_span(begun: Span, done: Future[Any]) -> None:
+    """End a span with what it waited for."""
+    if done.cancelled() or done.exception():
+        begun.set_status(StatusCode.ERROR)
+    begun.end()
+
+
+def _remote(traceparent: str | None) -> Context | None:
+    return propagate.extract({"traceparent": traceparent}) if traceparent else None
