@@ -16,6 +16,8 @@ from common.contracts import REGISTRY
 
 EVENTS = "EVENTS"
 DEAD_LETTERS = "DLQ"
+ADVISORIES = "ADVISORIES"
+AUDIT = "AUDIT"
 
 DAY_SECONDS = 24 * 3600
 DEDUPLICATION_SECONDS = 600
@@ -25,7 +27,10 @@ ROOTS = sorted({subject.split(".")[0] for subject in REGISTRY} | {"analytics", "
 """The first words of every subject the product has or will have."""
 
 
-def _stream(name: str, description: str, subjects: list[str], days: int) -> StreamConfig:
+_ADVICE = "$JS.EVENT.ADVISORY.CONSUMER"
+
+
+def _stream(name: str, description: str, subjects: list[str], days: int, *, for_ever: bool = False) -> StreamConfig:
     return StreamConfig(
         name=name,
         description=description,
@@ -38,13 +43,24 @@ def _stream(name: str, description: str, subjects: list[str], days: int) -> Stre
         duplicate_window=DEDUPLICATION_SECONDS,
         num_replicas=1,
         allow_direct=True,
+        deny_delete=for_ever,
+        deny_purge=for_ever,
     )
 
 
 STREAMS = (
     _stream(EVENTS, "Every event of the product", [f"{root}.>" for root in ROOTS], days=30),
-    _stream(DEAD_LETTERS, "Deliveries that no consumer could process", ["dlq.>"], days=90),
+    _stream(DEAD_LETTERS, "Letters of deliveries that were given up, and their way back", ["dlq.>", "redrive.>"], 90),
+    _stream(
+        ADVISORIES,
+        "What JetStream says of deliveries that it gave up",
+        [f"{_ADVICE}.MAX_DELIVERIES.>", f"{_ADVICE}.MSG_TERMINATED.>"],
+        days=30,
+    ),
+    _stream(AUDIT, "What operators did", ["audit.>"], days=365, for_ever=True),
 )
+CHOSEN_BY_OPERATORS = ("num_replicas", "max_bytes", "placement", "compression", "metadata", "first_seq")
+"""Fields that no release touches once a stream exists."""
 
 
 def connection_options(name: str, credentials: str | None) -> dict[str, Any]:
@@ -81,7 +97,7 @@ async def _quiet(error: Exception) -> None:
 
 
 async def apply(js: JetStreamContext) -> list[str]:
-    """Create what is missing and update what differs, but for the replicas, which are the operator's to choose."""
+    """Create what is missing and update what differs, but for what is the operator's to choose."""
     lines = []
     for config in STREAMS:
         try:
@@ -90,6 +106,7 @@ async def apply(js: JetStreamContext) -> list[str]:
             await js.add_stream(config)
             lines.append(f"{config.name}: created")
         else:
-            await js.update_stream(config.evolve(num_replicas=live.num_replicas))
+            kept = {field: getattr(live, field) for field in CHOSEN_BY_OPERATORS}
+            await js.update_stream(config.evolve(**kept))
             lines.append(f"{config.name}: up to date")
     return lines
