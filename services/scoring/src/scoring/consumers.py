@@ -4,10 +4,14 @@ Events come in any order and more than once: a fact is kept by its version, an o
 change points leaves a mark in the same transaction.
 """
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from uuid import UUID
+
 import msgspec
-from sqlalchemy import delete, func, select
+from sqlalchemy import Uuid, any_, bindparam, delete, func, select
 from sqlalchemy import insert as plain_insert
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.consumers import Consumers
@@ -33,6 +37,8 @@ from scoring.rules import rule_set_of
 from scoring.weekend import Entries, first_change, scoring_sessions
 
 consumers = Consumers("scoring")
+
+Asset = tuple[AssetKind, str]
 
 
 @consumers.on(SeasonSynced)
@@ -138,57 +144,79 @@ async def store_lock(event: LineupsLocked, session: AsyncSession) -> None:
         await marks.leave(session, event.season, event.round)
 
 
-@consumers.on(TeamCreated)
-async def store_team(event: TeamCreated, session: AsyncSession) -> None:
-    """Keep a team; it stands in every round that was not yet locked when it was made."""
-    row = insert(TEAMS).values(
-        team_id=event.team_id,
-        user_id=event.user_id,
-        season=event.season,
-        name=event.name,
-        created_at=event.created_at,
+@consumers.batch(TeamCreated)
+async def store_team(events: Sequence[TeamCreated], session: AsyncSession) -> None:
+    """Keep teams; each stands in every round that was not yet locked when it was made."""
+    rows = [
+        {
+            "team_id": event.team_id,
+            "user_id": event.user_id,
+            "season": event.season,
+            "name": event.name,
+            "created_at": event.created_at,
+        }
+        for event in events
+    ]
+    kept = insert(TEAMS).on_conflict_do_nothing().returning(TEAMS.c.team_id, TEAMS.c.season, TEAMS.c.created_at)
+    new = (await session.execute(kept, rows)).all()
+    over = select(ROUND_LOCKS.c.season, ROUND_LOCKS.c.round, ROUND_LOCKS.c.locked_at).where(
+        ROUND_LOCKS.c.season.in_({team.season for team in new})
     )
-    if await session.scalar(row.on_conflict_do_nothing().returning(TEAMS.c.team_id)) is None:
-        return
-    over = select(ROUND_LOCKS.c.round).where(
-        ROUND_LOCKS.c.season == event.season, ROUND_LOCKS.c.locked_at <= event.created_at
+    locks = (await session.execute(over)).all()
+    lineups = select(LINEUPS.c.team_id, func.min(LINEUPS.c.effective_round)).where(
+        LINEUPS.c.team_id == any_(bindparam("teams", [team.team_id for team in new], type_=ARRAY(Uuid)))
     )
-    locked = set(await session.scalars(over))
-    first_open = next(number for number in range(1, len(locked) + 2) if number not in locked)
-    first_lineup = await session.scalar(
-        select(func.min(LINEUPS.c.effective_round)).where(LINEUPS.c.team_id == event.team_id)
-    )
-    await marks.leave(session, event.season, min(first_open, first_lineup or first_open))
+    first_lineups: dict[UUID, int] = dict(tuple(row) for row in await session.execute(lineups.group_by("team_id")))
+    stands_from: dict[int, int] = {}
+    for team in new:
+        locked = {lock.round for lock in locks if lock.season == team.season and lock.locked_at <= team.created_at}
+        first_open = next(number for number in range(1, len(locked) + 2) if number not in locked)
+        first = min(first_open, first_lineups.get(team.team_id, first_open))
+        stands_from[team.season] = min(first, stands_from.get(team.season, first))
+    for season, first in sorted(stands_from.items()):
+        await marks.leave(session, season, first)
 
 
-@consumers.on(LineupSubmitted)
-async def store_lineup(event: LineupSubmitted, session: AsyncSession) -> None:
-    """Keep a line-up; which one plays in a round is decided by versions, not by arrival."""
+@consumers.batch(LineupSubmitted)
+async def store_lineup(events: Sequence[LineupSubmitted], session: AsyncSession) -> None:
+    """Keep line-ups; which one plays in a round is decided by versions, not by arrival."""
+    slots = await _slots(session, {asset for event in events for asset in _held(event)})
+    rows = [
+        {
+            "team_id": event.team_id,
+            "lineup_version": event.lineup_version,
+            "season": event.season,
+            "effective_round": event.effective_round,
+            "slots": [slots[asset] for asset in _held(event)],
+        }
+        for event in events
+    ]
+    kept = insert(LINEUPS).on_conflict_do_nothing().returning(LINEUPS.c.season, LINEUPS.c.effective_round)
+    plays_from: dict[int, int] = {}
+    for season, first in await session.execute(kept, rows):
+        plays_from[season] = min(first, plays_from.get(season, first))
+    for season, first in sorted(plays_from.items()):
+        await marks.leave(session, season, first)
+
+
+def _held(event: LineupSubmitted) -> list[Asset]:
+    """What a line-up holds, in the order given."""
     drivers = [(AssetKind.DRIVER, name) for name in event.drivers]
-    constructors = [(AssetKind.CONSTRUCTOR, name) for name in event.constructors]
-    row = insert(LINEUPS).values(
-        team_id=event.team_id,
-        lineup_version=event.lineup_version,
-        season=event.season,
-        effective_round=event.effective_round,
-        slots=await _slots(session, drivers + constructors),
-    )
-    if await session.scalar(row.on_conflict_do_nothing().returning(LINEUPS.c.team_id)) is not None:
-        await marks.leave(session, event.season, event.effective_round)
+    return drivers + [(AssetKind.CONSTRUCTOR, name) for name in event.constructors]
 
 
-async def _slots(session: AsyncSession, held: list[tuple[AssetKind, str]]) -> list[int]:
-    """Number of each asset, in the order given; an asset that nobody held before gets one."""
+async def _slots(session: AsyncSession, held: AbstractSet[Asset]) -> dict[Asset, int]:
+    """Number of each asset; one that nobody held before gets one."""
     slots = await _known_slots(session)
-    new = sorted({asset for asset in held if asset not in slots})
+    new = sorted(held - slots.keys())
     if new:
         rows = [{"kind": kind, "asset_id": asset_id} for kind, asset_id in new]
         await session.execute(insert(ASSETS).on_conflict_do_nothing(), rows)
         slots = await _known_slots(session)
-    return [slots[asset] for asset in held]
+    return slots
 
 
-async def _known_slots(session: AsyncSession) -> dict[tuple[AssetKind, str], int]:
+async def _known_slots(session: AsyncSession) -> dict[Asset, int]:
     rows = await session.execute(select(ASSETS.c.slot, ASSETS.c.kind, ASSETS.c.asset_id))
     return {(AssetKind(row.kind), row.asset_id): row.slot for row in rows}
 
@@ -206,19 +234,24 @@ async def store_league(event: LeagueCreated, session: AsyncSession) -> None:
     await session.execute(row.on_conflict_do_nothing())
 
 
-@consumers.on(LeagueJoined)
-async def store_membership(event: LeagueJoined, session: AsyncSession) -> None:
-    """Keep a membership, which may come before its league and its team."""
-    values = {
-        "league_id": event.league_id,
-        "user_id": event.user_id,
-        "team_id": event.team_id,
-        "membership_version": event.membership_version,
-    }
-    row = insert(LEAGUE_MEMBERS).values(values)
+@consumers.batch(LeagueJoined)
+async def store_membership(events: Sequence[LeagueJoined], session: AsyncSession) -> None:
+    """Keep memberships, which may come before their league and their team."""
+    newest = sorted(events, key=lambda event: event.membership_version)
+    latest = {(event.league_id, event.user_id): event for event in newest}
+    rows = [
+        {
+            "league_id": event.league_id,
+            "user_id": event.user_id,
+            "team_id": event.team_id,
+            "membership_version": event.membership_version,
+        }
+        for event in latest.values()
+    ]
+    row = insert(LEAGUE_MEMBERS)
     newer = row.on_conflict_do_update(
         index_elements=["league_id", "user_id"],
-        set_={name: row.excluded[name] for name in values},
+        set_={name: row.excluded[name] for name in rows[0]},
         where=row.excluded.membership_version > LEAGUE_MEMBERS.c.membership_version,
     )
-    await session.execute(newer)
+    await session.execute(newer, rows)

@@ -222,7 +222,7 @@ class Stage:
             for consumer in consumers.all:
                 if type(event) in consumer.events:
                     async with self.database.transaction() as session:
-                        await consumer.handle(event, session)
+                        await consumer.apply([event], session)
 
     async def settle(self) -> None:
         """Score until nothing waits; where the service runs too, whoever comes first does it."""
