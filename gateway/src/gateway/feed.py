@@ -18,9 +18,10 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
+from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Gauge
 
-from common import clock, topology
+from common import clock, telemetry, topology
 from common.errors import UnavailableError
 from common.log import get_logger
 from common.settings import Settings
@@ -231,5 +232,11 @@ class Feed:
             log.warning("event not readable", sequence=sequence, error=repr(error))
             return
         self._memory.add(moment)
-        for listener in list(self._by_channel.get(moment.channel, ())):
-            listener.offer(moment)
+        listeners = list(self._by_channel.get(moment.channel, ()))
+        if not listeners:
+            return
+        cause = (message.headers or {}).get("traceparent")
+        with telemetry.span(f"push {message.subject}", SpanKind.CONSUMER, traceparent=cause) as span:
+            span.set_attribute("paddock.listeners", len(listeners))
+            for listener in listeners:
+                listener.offer(moment)

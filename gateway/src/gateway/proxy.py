@@ -12,8 +12,10 @@ import aiohttp
 from litestar.exceptions import HTTPException
 from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, HTTPScope, Receive, Send
 from opentelemetry import propagate
+from opentelemetry.trace import SpanKind
 from yarl import URL
 
+from common import telemetry
 from common.errors import UnavailableError
 from common.http import request_id_of
 from common.log import get_logger
@@ -125,12 +127,13 @@ class Forwarder:
         self, scope: HTTPScope, receive: Receive, send: Send, *, route: Route, segments: tuple[str, ...], client: str
     ) -> None:
         """Pass one request on and its answer back; raise before the answer has begun, or leave it unfinished after."""
-        headers = forwarded_headers(scope, route, client)
-        check_declared_length(scope)
-        body = await Body.begun(scope, receive)
-        query = scope["query_string"].decode("latin-1")
-        url = self.url(route.service, canonical(segments) + (f"?{query}" if query else ""))
-        response = await self._answered(route, url, headers, body)
+        with telemetry.span(f"{route.method} {route.service}", SpanKind.CLIENT):
+            headers = forwarded_headers(scope, route, client)
+            check_declared_length(scope)
+            body = await Body.begun(scope, receive)
+            query = scope["query_string"].decode("latin-1")
+            url = self.url(route.service, canonical(segments) + (f"?{query}" if query else ""))
+            response = await self._answered(route, url, headers, body)
         try:
             await _relay(response, send)
         except (aiohttp.ClientError, TimeoutError) as error:

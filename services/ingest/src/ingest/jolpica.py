@@ -11,7 +11,9 @@ from typing import Generic, TypeVar
 import httpx
 import msgspec
 import stamina
+from opentelemetry.trace import SpanKind
 
+from common import telemetry
 from ingest import upstream
 from ingest.budget import Budget
 from ingest.settings import IngestSettings
@@ -181,16 +183,21 @@ class Jolpica:
 
     async def _get(self, path: str, offset: int) -> bytes:
         await self._budget.take()
-        content = bytearray()
         try:
-            async with self._http.stream("GET", path, params={"limit": PAGE_ROWS, "offset": offset}) as response:
-                _require_ok(path, response.status_code)
-                async for chunk in response.aiter_bytes():
-                    content += chunk
-                    if len(content) > BODY_BYTES:
-                        raise UnreadableError(f"{path}: more than {BODY_BYTES} bytes")
+            with telemetry.span("GET upstream", SpanKind.CLIENT) as span:
+                span.set_attribute("url.path", path)
+                return await self._read(path, offset)
         except httpx.HTTPError as error:
             raise AwayError(f"{path}: {type(error).__name__} {error}".rstrip()) from error
+
+    async def _read(self, path: str, offset: int) -> bytes:
+        content = bytearray()
+        async with self._http.stream("GET", path, params={"limit": PAGE_ROWS, "offset": offset}) as response:
+            _require_ok(path, response.status_code)
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > BODY_BYTES:
+                    raise UnreadableError(f"{path}: more than {BODY_BYTES} bytes")
         return bytes(content)
 
 

@@ -11,7 +11,7 @@ from litestar import Litestar
 from sqlalchemy import update
 from sqlalchemy.exc import SQLAlchemyError
 
-from common import clock
+from common import clock, telemetry
 from common.db import Database, is_outage
 from common.log import get_logger
 from ingest import lease, polling, queries, records, results, seasons
@@ -101,7 +101,8 @@ class Poller:
     async def _sync_season(self) -> None:
         started_at = clock.now()
         try:
-            await seasons.sync_season(self._database, self._jolpica, self._season)
+            with telemetry.span("sync season"):
+                await seasons.sync_season(self._database, self._jolpica, self._season)
         except _REFUSALS as error:
             self._calendar_failed_at = clock.now()
             await self._record_failure(f"season:{self._season}", started_at, error)
@@ -113,7 +114,8 @@ class Poller:
     async def _sync_result(self, watch: Watch) -> None:
         started_at = clock.now()
         try:
-            outcome = await results.sync_result(self._database, self._jolpica, watch.race_id, watch.kind)
+            with telemetry.span("sync result"):
+                outcome = await results.sync_result(self._database, self._jolpica, watch.race_id, watch.kind)
         except _REFUSALS as error:
             await self._record_failure(f"result:{watch.race_id}:{watch.kind}", started_at, error, watch)
             self._calendar_moved = self._calendar_moved or isinstance(error, MovedError)

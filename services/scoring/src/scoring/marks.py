@@ -4,9 +4,11 @@ Whoever changes a fact leaves a mark in the same transaction. Marks are only eve
 while its round is being scored is not lost, and many marks cost one scoring.
 """
 
-from sqlalchemy import delete, func, insert, select, text
+import msgspec
+from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from common import telemetry
 from scoring.models import DIRTY_ROUNDS
 
 CHANNEL = "scoring_dirty"
@@ -15,15 +17,33 @@ CHANNEL = "scoring_dirty"
 
 async def leave(session: AsyncSession, season: int, from_round: int) -> None:
     """Ask for a round and all later ones of its season to be scored after the commit."""
-    await session.execute(insert(DIRTY_ROUNDS).values(season=season, from_round=from_round))
+    cause = telemetry.current_traceparent()
+    await session.execute(insert(DIRTY_ROUNDS).values(season=season, from_round=from_round, traceparent=cause))
     await session.execute(text(f"NOTIFY {CHANNEL}"))
 
 
-async def take(session: AsyncSession, season: int) -> int | None:
-    """Take every mark of a season and return the first round among them; they are back if the caller rolls back."""
-    taken = delete(DIRTY_ROUNDS).where(DIRTY_ROUNDS.c.season == season).returning(DIRTY_ROUNDS.c.from_round).cte()
-    first: int | None = await session.scalar(select(func.min(taken.c.from_round)))
-    return first
+CAUSES = 33
+_TAKE = text(f"""
+WITH taken AS (DELETE FROM dirty_rounds WHERE season = :season RETURNING id, from_round, traceparent)
+SELECT min(from_round) AS start,
+       (array_agg(traceparent ORDER BY id) FILTER (WHERE traceparent IS NOT NULL))[1:{CAUSES}] AS causes
+FROM taken
+""")  # noqa: S608 - a constant
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """The marks of a season."""
+
+    start: int
+    """The first round among them."""
+    causes: list[str]
+    """The traces that left them, the one that waited longest first; of very many the first ones."""
+
+
+async def take(session: AsyncSession, season: int) -> Taken | None:
+    """Take every mark of a season; they are back if the caller rolls back."""
+    row = (await session.execute(_TAKE, {"season": season})).one()
+    return None if row.start is None else Taken(start=row.start, causes=list(dict.fromkeys(row.causes or [])))
 
 
 async def waiting_seasons(session: AsyncSession) -> list[int]:

@@ -216,6 +216,7 @@ DIRTY_ROUNDS = Table(
     Column("season", Integer, nullable=False),
     Column("from_round", Integer, nullable=False),
     Column("marked_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("traceparent", Text),
     Index(None, "season", "from_round"),
 )
 """Work that waits: points of ``from_round`` and later may have changed. Rows are added and taken, never updated."""

@@ -11,7 +11,7 @@ from prometheus_client import Counter, Histogram
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from common import clock, outbox
+from common import clock, outbox, telemetry
 from common.contracts.ingest import SessionKind
 from common.contracts.scoring import AssetPoints, LeaderboardUpdated, RaceScored, SessionVersion
 from common.log import get_logger
@@ -42,17 +42,18 @@ async def score_next(session: AsyncSession, season: int, *, league_events: int) 
     Returns the round, or nothing when no round has anything to score. One round for each transaction: each is whole
     when it commits, and a crash costs at most one.
     """
-    start = await marks.take(session, season)
-    if start is None:
+    taken = await marks.take(session, season)
+    if taken is None:
         return None
     known = await facts.season_facts(session, season)
-    waiting = known.rounds_from(start)
+    waiting = known.rounds_from(taken.start)
     if not waiting:
         return None
-    with ROUND_SECONDS.time():
+    first, others = next(iter(taken.causes), None), taken.causes[1:]
+    with telemetry.span("score round", traceparent=first, more=others), ROUND_SECONDS.time():
         await _score_round(session, known, waiting[0], league_events)
-    if waiting[1:]:
-        await marks.leave(session, season, waiting[1])
+        if waiting[1:]:
+            await marks.leave(session, season, waiting[1])
     return waiting[0]
 
 
