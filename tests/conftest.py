@@ -18,6 +18,7 @@ import pytest
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
+from common import migrate
 from devstack.stack import Stack
 
 ROOT = Path(__file__).parents[1]
@@ -155,7 +156,7 @@ def recorded_seasons() -> Path:
     return folder
 
 
-SCHEMAS = ("auth", "ingest", "leagues", "scoring", "analytics")
+SCHEMAS = migrate.SERVICES
 
 
 @dataclass

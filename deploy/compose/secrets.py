@@ -2,7 +2,8 @@
 """Write `.env` with fresh secrets for docker-compose.yml, once.
 
 It never overwrites: a new AUTH_PASSWORD_PEPPER would make every password wrong, a new AUTH_KEY_ENCRYPTION_SECRET every
-signing key unreadable, and a new POSTGRES_PASSWORD would not be that of the volume that is already there.
+signing key unreadable and a new WEBHOOKS_ENCRYPTION_SECRET every subscriber's, and a new POSTGRES_PASSWORD would not be
+that of the volume that is already there.
 """
 
 import os
@@ -13,10 +14,11 @@ NAMES = (
     "POSTGRES_PASSWORD",
     "NATS_PASSWORD",
     "REDIS_PASSWORD",
-    *(f"PADDOCK_DB_PASSWORD_{name}" for name in ("AUTH", "INGEST", "LEAGUES", "SCORING", "ANALYTICS")),
+    *(f"PADDOCK_DB_PASSWORD_{name}" for name in ("AUTH", "INGEST", "LEAGUES", "SCORING", "ANALYTICS", "WEBHOOKS")),
     "AUTH_PASSWORD_PEPPER",
     "AUTH_REFRESH_SECRET",
     "AUTH_KEY_ENCRYPTION_SECRET",
+    "WEBHOOKS_ENCRYPTION_SECRET",
 )
 RANDOM_BYTES = 24
 

@@ -7,6 +7,7 @@ The rules are those of the Pod Security Standard `restricted`, and what a rollin
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from common import migrate
 from common.app import GRACE_SECONDS
 from common.messaging import STOP_SECONDS
 
@@ -21,7 +22,7 @@ OWN_CONNECTIONS = {"ingest": 2, "scoring": 2}
 """Outside the pool: 1 of the relay, and those of the poller and of the scorer."""
 NAME = "app.kubernetes.io/name"
 COMPONENT = "app.kubernetes.io/component"
-APPS = ("auth", "ingest", "leagues", "scoring", "analytics")
+APPS = migrate.SERVICES
 DEPLOYABLES = (*APPS, "gateway")
 
 FLOWS = {
@@ -30,6 +31,7 @@ FLOWS = {
     "leagues": {"database:5432", "broker:4222", "auth:8000"},
     "scoring": {"database:5432", "broker:4222", "auth:8000"},
     "analytics": {"database:5432", "broker:4222"},
+    "webhooks": {"database:5432", "broker:4222", "auth:8000", "internet:443", "internet:8443"},
     "gateway": {"cache:6379", "broker:4222", *(f"{app}:8000" for app in APPS)},
     "migrate": {"database:5432", "broker:4222"},
     "ingress": {"gateway:8000"},

@@ -16,6 +16,7 @@ SOURCES = {
     "leagues": "services/leagues/src",
     "scoring": "services/scoring/src",
     "analytics": "services/analytics/src",
+    "webhooks": "services/webhooks/src",
     "gateway": "gateway/src",
     "trackside": "tools/trackside/src",
     "devstack": "tools/devstack/src",
@@ -32,6 +33,7 @@ VIOLATIONS = {
     "layers-leagues": ("leagues/models.py", "import leagues.routes"),
     "layers-scoring": ("scoring/models.py", "import scoring.routes"),
     "layers-analytics": ("analytics/models.py", "import analytics.routes"),
+    "layers-webhooks": ("webhooks/models.py", "import webhooks.routes"),
 }
 
 

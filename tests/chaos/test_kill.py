@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from common import migrate
 from devstack.stack import Stack
 
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos")]
@@ -21,7 +22,7 @@ ROUNDS = f"1-{len(VICTIMS) + SPARE}"
 SEED = 5
 TEAMS = 8
 DEAD_SECONDS = 2.0
-SCHEMAS = ("auth", "ingest", "leagues", "scoring", "analytics")
+SCHEMAS = migrate.SERVICES
 
 RESULT = """
 SELECT t.name, s.round, s.round_points, s.total, s.rank FROM scoring.standings s

@@ -107,7 +107,7 @@ def test_a_removed_field_would_be_noticed() -> None:
 
 def test_the_documents_name_the_services_that_really_read_an_event() -> None:
     readers: dict[str, set[str]] = {subject: set() for subject in REGISTRY}
-    for service in ("leagues", "scoring", "analytics"):
+    for service in ("leagues", "scoring", "analytics", "webhooks"):
         for consumer in import_module(f"{service}.consumers").consumers.all:
             for event in consumer.events:
                 readers[event.subject].add(service)
@@ -117,7 +117,7 @@ def test_the_documents_name_the_services_that_really_read_an_event() -> None:
 def test_every_durable_has_a_name_of_its_own() -> None:
     durables = [
         consumer.durable
-        for service in ("leagues", "scoring", "analytics")
+        for service in ("leagues", "scoring", "analytics", "webhooks")
         for consumer in import_module(f"{service}.consumers").consumers.all
     ]
     assert len(durables) == len(set(durables)) > 10

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from common import migrate
 from common.settings import Settings, is_secret
 from devstack import wheels
 from devstack.plan import EAGER_POLLING
@@ -20,9 +21,11 @@ from paddock.documents import settings_class
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 LIVE: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose/live.yml").read_text(encoding="utf-8"))
-APPS = ("auth", "ingest", "leagues", "scoring", "analytics")
+APPS = migrate.SERVICES
 DEPLOYABLES = (*APPS, "gateway")
 SERVERS = ("postgres", "nats", "valkey")
+OPEN_NETWORKS = {"gateway": {"edge"}, "webhooks": {"subscribers"}}
+"""Who is on a network that leads outside: the one who lets in, and the one who sends to subscribers."""
 IMAGES = {"migrate": "cli"}
 
 
@@ -43,7 +46,7 @@ def _of(name: str, spec: dict[str, Any], compose: dict[str, Any]) -> list[str]:
         "has a log without a limit": bool(spec.get("logging", {}).get("options", {}).get("max-size")),
         "is not started again": spec.get("restart") == ("no" if name == "migrate" else "unless-stopped"),
         "publishes a port": ("ports" in spec) == (name == "gateway"),
-        "is on an open network": networks == ({"edge"} if name == "gateway" else set()),
+        "is on an open network": networks == OPEN_NETWORKS.get(name, set()),
         "shares the host": not {"network_mode", "pid", "ipc", "devices"} & set(spec),
         "mounts the engine": not any("docker.sock" in volume for volume in mounted),
         "is not checked": name == "migrate" or bool(spec.get("healthcheck", {}).get("test")),

@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from common import migrate
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 MODULES = {
-    **{name: name for name in ("auth", "ingest", "leagues", "scoring", "analytics", "gateway", "trackside")},
+    **{name: name for name in (*migrate.SERVICES, "gateway", "trackside")},
     "cli": "paddock",
 }
 IMPORTED = {**{module: f"{module}.app" for module in MODULES.values()}, "paddock": "paddock.__main__"}
 REFUSALS = {
-    **dict.fromkeys(("auth", "ingest", "leagues", "scoring", "analytics"), "DATABASE_URL has its default value"),
+    **dict.fromkeys(migrate.SERVICES, "DATABASE_URL has its default value"),
     "gateway": "PORT is not usable",
     "trackside": "invalid int value: 'none'",
     "cli": "for operators",

@@ -192,7 +192,7 @@ def test_what_the_renderer_does_not_know_is_an_error(check: ModuleType, tmp_path
         check.render(tmp_path)
 
 
-@pytest.mark.parametrize("deployable", ["auth", "ingest", "leagues", "scoring", "analytics", "gateway"])
+@pytest.mark.parametrize("deployable", [*migrate.SERVICES, "gateway"])
 def test_a_deployable_starts_in_production_on_what_its_pod_is_given(rendered: list[Document], deployable: str) -> None:
     shared = next(it["data"] for it in rendered if it["kind"] == "ConfigMap")
     every = {item for name in ("gateway", "auth") for item in _variables(name)}

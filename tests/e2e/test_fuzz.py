@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from common import migrate
 from devstack.stack import Stack
 
 pytestmark = pytest.mark.e2e
 
 EXAMPLES = 30
-SERVICES = ("auth", "ingest", "leagues", "scoring", "analytics")
+SERVICES = migrate.SERVICES
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",

@@ -17,9 +17,9 @@ SHARED = frozenset(("Problem", "FieldError"))
 TITLE = "Paddock"
 VERSION = "1"
 ABOUT = (
-    "Fantasy Formula 1: accounts, leagues, line-ups, race data, scoring and analytics. Every error is a problem "
-    "(RFC 9457) with a stable `code`. Limits are told by `RateLimit-Policy` and `RateLimit`; a 429 says when to come "
-    "back."
+    "Fantasy Formula 1: accounts, leagues, line-ups, race data, scoring, analytics and webhooks. Every error is a "
+    "problem (RFC 9457) with a stable `code`. Limits are told by `RateLimit-Policy` and `RateLimit`; a 429 says when "
+    "to come back."
 )
 GATEWAY_STATUSES = {
     "400": "The path or the headers are malformed",

@@ -19,6 +19,7 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     leagues_url: Annotated[str, described("Base URL of leagues")] = "http://127.0.0.1:8003"
     scoring_url: Annotated[str, described("Base URL of scoring")] = "http://127.0.0.1:8004"
     analytics_url: Annotated[str, described("Base URL of analytics")] = "http://127.0.0.1:8005"
+    webhooks_url: Annotated[str, described("Base URL of webhooks")] = "http://127.0.0.1:8006"
 
     gateway_limit_default_per_minute: Annotated[
         int, PER_MINUTE, described("Requests a minute from one address; 0 is no limit")
@@ -57,6 +58,7 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
             "leagues": self.leagues_url,
             "scoring": self.scoring_url,
             "analytics": self.analytics_url,
+            "webhooks": self.webhooks_url,
         }
 
     @property

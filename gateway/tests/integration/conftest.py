@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 from redis.asyncio import Redis
 
+from common import migrate
 from common.settings import Environment
 from devstack.testing import Servers, TokenMaker, eventually
 from gateway.app import create_app
@@ -110,7 +111,7 @@ async def serving(app: Any, port: int = 0) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def upstream(tokens: TokenMaker) -> AsyncIterator[Upstream]:
-    """The five services."""
+    """The services."""
     app = Upstream(tokens)
     async with serving(app) as app.url:
         yield app
@@ -126,8 +127,7 @@ async def settings(prepared: Servers, upstream: Upstream) -> GatewaySettings:
     if keys := [key async for key in redis.scan_iter("limit:*")]:
         await redis.delete(*keys)
     await redis.aclose()
-    services = ("auth", "ingest", "leagues", "scoring", "analytics")
-    urls: dict[str, Any] = {f"{name}_url": f"{upstream.url}/{name}" for name in services}
+    urls: dict[str, Any] = {f"{name}_url": f"{upstream.url}/{name}" for name in migrate.SERVICES}
     return GatewaySettings(
         paddock_env=Environment.TEST,
         nats_url=prepared.nats_url,

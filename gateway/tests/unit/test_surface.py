@@ -8,12 +8,13 @@ import msgspec
 import pytest
 from openapi_spec_validator import validate
 
+from common import migrate
 from gateway.app import create_app
 from gateway.merging import merge
 from gateway.routes import GATEWAY, TABLE, Identity, Table, read_path
 from gateway.settings import GatewaySettings
 
-SERVICES = ("auth", "ingest", "leagues", "scoring", "analytics")
+SERVICES = migrate.SERVICES
 SAMPLE = "7b0c6a52-30a5-4a0e-9f0b-0d6f5b0f8f11"
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-SERVICES = ("auth", "ingest", "leagues", "scoring", "analytics")
+SERVICES = ("auth", "ingest", "leagues", "scoring", "analytics", "webhooks")
 LOCK_KEY = 7_301_002
 LOCK_TIMEOUT = "5s"
 """How long a migration may wait for a table before it gives up, so that it never queues traffic behind itself."""

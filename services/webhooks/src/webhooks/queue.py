@@ -201,7 +201,7 @@ async def record(
     ``pause`` is the seconds until the next attempt; without one a delivery that failed has failed for good.
     """
     status = DeliveryStatus.DELIVERED if attempt.delivered else DeliveryStatus.FAILED
-    change = {"status": status.value, "due_at": None}
+    change: dict[str, Any] = {"status": status.value, "due_at": None}
     if not attempt.delivered and pause is not None:
         change = {"due_at": func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, pause)}
     mine = (Delivery.delivery_id == job.delivery_id) & (Delivery.lease == job.lease)

@@ -88,9 +88,7 @@ async def change_endpoint(
     summary="Remove an endpoint",
     description="With its log; what waits for it is never sent. 404: `unknown_endpoint`.",
 )
-async def remove_endpoint(
-    endpoint_id: UUID, session: AsyncSession, principal: Principal, endpoints: Endpoints
-) -> None:
+async def remove_endpoint(endpoint_id: UUID, session: AsyncSession, principal: Principal, endpoints: Endpoints) -> None:
     """Remove one endpoint."""
     await endpoints.remove(session, principal.user_id, endpoint_id)
 

@@ -1,7 +1,7 @@
 """What goes over HTTP: input and output are different types."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -90,7 +90,7 @@ class EndpointCreated(EndpointView, frozen=True, kw_only=True):
         return cls(**_fields(endpoint), secret=secret)
 
 
-def _fields(endpoint: Endpoint) -> dict[str, object]:
+def _fields(endpoint: Endpoint) -> dict[str, Any]:
     return {
         "endpoint_id": endpoint.endpoint_id,
         "url": endpoint.url,

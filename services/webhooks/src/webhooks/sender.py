@@ -54,9 +54,7 @@ class Sender:
             except Exception as trouble:  # noqa: BLE001 - the edge: whatever it is, the delivery must not be stuck
                 error = _failure(trouble, job)
         duration = round((time.perf_counter() - started) * 1000)
-        return Attempt(
-            status_code=status, duration_ms=duration, error=error, retry_after=read_retry_after(retry_after)
-        )
+        return Attempt(status_code=status, duration_ms=duration, error=error, retry_after=read_retry_after(retry_after))
 
     async def close(self) -> None:
         """Close what is open."""
@@ -66,14 +64,14 @@ class Sender:
         target = self._guard.read(job.url)
         content_type, body = rendering.render(job.message, job.form)
         keys = [self._seal.open(job.endpoint_id, sealed) for sealed in job.sealed]
-        headers = {
-            "Host": target.authority,
-            "Content-Type": content_type,
-            "Content-Length": str(len(body)),
-            "User-Agent": USER_AGENT,
-            "Accept": "*/*",
-            **signing.headers(keys, str(job.message.event_id), int(clock.now().timestamp()), body),
-        }
+        headers: list[tuple[bytes | str, bytes | str]] = [
+            ("Host", target.authority),
+            ("Content-Type", content_type),
+            ("Content-Length", str(len(body))),
+            ("User-Agent", USER_AGENT),
+            ("Accept", "*/*"),
+            *signing.headers(keys, str(job.message.event_id), int(clock.now().timestamp()), body).items(),
+        ]
         async with self._pool.stream(
             "POST", _url(target), headers=headers, content=body, extensions={"timeout": self._timeouts}
         ) as response:

@@ -18,12 +18,10 @@ class WebhooksSettings(Settings, frozen=True, kw_only=True):
         str, Meta(min_length=32), described("Encrypts the signing secrets in the database", **SECRET)
     ] = "paddock-development-webhooks-encryption-secret"  # noqa: S105 - refused in production
     allow_http: Annotated[bool, described("Send to http:// too; production refuses it")] = False
-    allow_private: Annotated[
-        bool, described("Send to loopback and private addresses too; production refuses it")
-    ] = False
-    ports: Annotated[str, Meta(pattern=PORTS), described("Ports that may be sent to: numbers and ranges")] = (
-        "80,443,8000-9999"
+    allow_private: Annotated[bool, described("Send to loopback and private addresses too; production refuses it")] = (
+        False
     )
+    ports: Annotated[str, Meta(pattern=PORTS), described("Ports that may be sent to, as 443,8000-8999")] = "443,8443"
     endpoints_per_user: Annotated[int, Meta(ge=1, le=1000), described("Endpoints one user may have")] = 10
     concurrency: Annotated[int, Meta(ge=1, le=256), described("Requests under way in one process")] = 32
     endpoint_concurrency: Annotated[

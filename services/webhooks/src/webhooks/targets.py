@@ -102,7 +102,7 @@ def _literal(text: str, kind: type[Address]) -> str:
 
 
 def read_ports(text: str) -> list[range]:
-    """Read ``80,443,8000-9999``."""
+    """Read ``443,8000-8999``."""
     bounds = [part.partition("-") for part in text.split(",")]
     return [range(int(low), int(high or low) + 1) for low, _, high in bounds]
 

@@ -56,9 +56,7 @@ class Worker:
         self._database = database
         self._sender = sender
         self._settings = settings
-        self._patience = Patience(
-            failures=settings.disable_after_failures, seconds=settings.disable_after_seconds
-        )
+        self._patience = Patience(failures=settings.disable_after_failures, seconds=settings.disable_after_seconds)
         self._flying: dict[asyncio.Task[None], Job] = {}
         self._tidied_at = float("-inf")
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from devstack.program import Child
 from devstack.season import Season
 
-SERVICES = ("auth", "ingest", "leagues", "scoring", "analytics")
+SERVICES = ("auth", "ingest", "leagues", "scoring", "analytics", "webhooks")
 HOST = "127.0.0.1"
 EAGER_POLLING = {
     "INGEST_POLL_SECONDS": "1",
@@ -20,6 +20,13 @@ EAGER_POLLING = {
     "INGEST_REQUESTS_PER_HOUR": "100000",
 }
 """A simulator on this machine may be asked as often as its short weekends need; the real upstream may not."""
+
+LOCAL_RECEIVERS = {
+    "WEBHOOKS_ALLOW_HTTP": "true",
+    "WEBHOOKS_ALLOW_PRIVATE": "true",
+    "WEBHOOKS_PORTS": "1024-65535",
+}
+"""In a playground webhooks are sent to programs of whoever plays with it, on this machine."""
 
 PLAYGROUND_BCRYPT_COST = "8"
 """Demo people are many and their passwords guard nothing; a live season keeps the service's own cost."""
@@ -105,6 +112,8 @@ def _extra(name: str, addresses: Addresses, season: Season, inherited: Mapping[s
     """What a service must know beyond its addresses."""
     if name == "auth" and season.source != "live":
         return {"AUTH_BCRYPT_COST": inherited.get("AUTH_BCRYPT_COST") or PLAYGROUND_BCRYPT_COST}
+    if name == "webhooks" and season.source != "live":
+        return LOCAL_RECEIVERS
     if name != "ingest":
         return {}
     own = {"INGEST_SEASON": str(season.year)}

@@ -4,10 +4,11 @@ import json
 from importlib import import_module
 from pathlib import Path
 
+from common.migrate import SERVICES
 from common.settings import Settings
 from paddock import environment, events, releases
 
-APPS = ("auth", "ingest", "leagues", "scoring", "analytics")
+APPS = SERVICES
 
 
 def generate() -> dict[str, str]:

@@ -5,10 +5,11 @@ from typing import Any, get_args
 
 import msgspec
 
+from common.migrate import SERVICES
 from common.settings import Settings, is_secret
 from paddock import documents
 
-DEPLOYABLES = ("auth", "ingest", "leagues", "scoring", "analytics", "gateway")
+DEPLOYABLES = (*SERVICES, "gateway")
 
 
 def example() -> str:

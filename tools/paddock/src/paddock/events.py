@@ -12,19 +12,19 @@ from paddock.subscribing import markdown
 
 CONSUMERS = {
     "user.registered": ["leagues"],
-    "season.synced": ["leagues", "scoring", "analytics"],
-    "session.started": ["leagues"],
-    "race.finished": [],
-    "results.synced": ["scoring", "analytics"],
-    "results.amended": ["scoring", "analytics"],
-    "league.created": ["scoring"],
-    "league.joined": ["scoring"],
+    "season.synced": ["leagues", "scoring", "analytics", "webhooks"],
+    "session.started": ["leagues", "webhooks"],
+    "race.finished": ["webhooks"],
+    "results.synced": ["scoring", "analytics", "webhooks"],
+    "results.amended": ["scoring", "analytics", "webhooks"],
+    "league.created": ["scoring", "webhooks"],
+    "league.joined": ["scoring", "webhooks"],
     "team.created": ["scoring"],
     "lineup.submitted": ["scoring"],
-    "lineups.locked": ["scoring"],
-    "race.scored": [],
-    "leaderboard.updated": [],
-    "prices.changed": ["leagues"],
+    "lineups.locked": ["scoring", "webhooks"],
+    "race.scored": ["webhooks"],
+    "leaderboard.updated": ["webhooks"],
+    "prices.changed": ["leagues", "webhooks"],
 }
 """Which of our own services act on an event; a test holds this against their consumers."""
 
