@@ -61,11 +61,12 @@ def test_every_subscriber_says_how_it_acknowledges() -> None:
 
 
 def test_only_the_relay_and_the_dead_letters_publish() -> None:
-    allowed = {"libs/common/src/common/outbox.py", "libs/common/src/common/delivery.py"}
+    allowed = {"libs/common/src/common/relay.py", "libs/common/src/common/letters.py"}
     offenders = [
         str(path.relative_to(ROOT))
         for path in sources()
-        if str(path.relative_to(ROOT)) not in allowed
+        if not path.is_relative_to(ROOT / "tools")  # an operator's command writes to the audit, and redrives
+        and str(path.relative_to(ROOT)) not in allowed
         and any(call in path.read_text() for call in ("js.publish(", "publish_async(", "broker.publish("))
     ]
     assert offenders == []

@@ -9,9 +9,21 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 MODULE_LINES = 400
 FUNCTION_LINES = 70
-BUS = {"consumers", "delivery", "inbox", "messaging", "ordered", "outbox", "relay", "topology"}
+BUS = {
+    "consumers",
+    "delivery",
+    "inbox",
+    "lag",
+    "letters",
+    "messaging",
+    "ordered",
+    "outbox",
+    "relay",
+    "retention",
+    "topology",
+}
 """The modules of `common` that carry events; they have a budget of their own (ADR 0020)."""
-BUDGETS = {"bus": 1200, "rest": 1000}
+BUDGETS = {"bus": 1350, "rest": 1000}
 FORBIDDEN_NAMES = {"utils", "helpers", "manager", "base", "misc", "common_utils"}
 
 

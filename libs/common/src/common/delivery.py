@@ -20,7 +20,6 @@ from typing import Any
 from uuid import UUID
 
 import nats.errors
-import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -29,10 +28,11 @@ from opentelemetry.trace import SpanKind
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from common import clock, inbox, telemetry, topology
+from common import clock, inbox, letters, telemetry
 from common.consumers import ACK_WAIT_SECONDS, Consumer, read_envelope
 from common.db import Database, is_outage
 from common.errors import PoisonError, UnavailableError
+from common.letters import Letter
 from common.log import get_logger
 
 log = get_logger(__name__)
@@ -40,8 +40,6 @@ log = get_logger(__name__)
 BUG_DELAYS_SECONDS: tuple[float, ...] = (1, 5, 25, 60)
 OUTAGE_DELAYS_SECONDS: tuple[float, ...] = (1, 2, 5, 10, 30)
 ACK_SECONDS = 5
-ALREADY_THERE = 10071
-"""JetStream's code for a subject whose last sequence is not the expected one: the letter has been written before."""
 CROWD_TRIES = 3
 """A delivery that came more often than this is looked at alone, so that it condemns nobody else in its batch."""
 
@@ -169,32 +167,23 @@ class Delivery:
 async def bury(
     js: JetStreamContext, durable: str, subject: str, message: Msg, error: Exception, tries: int, number: str
 ) -> None:
-    """Write the one letter that tells why a delivery was given up: subject ``dlq.<durable>.<number>``."""
-    kept = {
-        name: value for name, value in (message.headers or {}).items() if not name.startswith(("Nats-", "paddock-"))
-    }
-    reason = " ".join(str(error).split())[:500]
-    letter = {
-        **kept,
-        "Nats-Expected-Last-Subject-Sequence": "0",
-        "paddock-consumer": durable,
-        "paddock-subject": subject,
-        "paddock-stream-seq": str(message.metadata.sequence.stream),
-        "paddock-tries": str(tries),
-        "paddock-error": type(error).__name__,
-        "paddock-reason": reason.encode("ascii", "replace").decode(),
-        "paddock-trace-id": f"{trace.get_current_span().get_span_context().trace_id:032x}",
-        "paddock-time": clock.now().isoformat(),
-        "paddock-origin": "bus",
-    }
-    log.error("event set aside", durable=durable, sequence=letter["paddock-stream-seq"], tries=tries, error=repr(error))
-    try:
-        await js.publish(
-            f"dlq.{durable}.{number}", message.data, stream=topology.DEAD_LETTERS, headers=letter, timeout=ACK_SECONDS
-        )
-    except nats.js.errors.APIError as refusal:
-        if refusal.err_code != ALREADY_THERE:
-            raise
+    """Write the one letter that tells why a delivery was given up."""
+    sequence = message.metadata.sequence.stream
+    log.error("event set aside", durable=durable, sequence=sequence, tries=tries, error=repr(error))
+    letter = Letter(
+        durable=durable,
+        number=number,
+        subject=subject,
+        sequence=sequence,
+        tries=tries,
+        error=type(error).__name__,
+        reason=str(error),
+        trace_id=f"{trace.get_current_span().get_span_context().trace_id:032x}",
+        origin="bus",
+        headers=message.headers or {},
+        body=message.data,
+    )
+    await letters.write(js, letter)
 
 
 class Batch:

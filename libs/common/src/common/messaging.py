@@ -7,7 +7,6 @@ of handler there are, `common.delivery` what becomes of an error.
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, cast
 
@@ -18,13 +17,13 @@ from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerInfo
 
 from common import telemetry, topology
 from common.consumers import Consumer, Consumers, Mode
 from common.db import Database
 from common.delivery import Batch, Delivery, Desk, bury
 from common.errors import PoisonError
+from common.lag import LagMeter
 from common.log import get_logger
 from common.ordered import Lane
 from common.settings import Settings
@@ -57,7 +56,7 @@ class Bus:
         self._in_hand: set[asyncio.Task[Any]] = set()
         self._handing_back: set[asyncio.Task[None]] = set()
         self._starved = asyncio.Event()
-        self._floors: dict[str, tuple[int, float]] = {}
+        self._lag = LagMeter()
         self.connected = False
         """True while the consumers are attached and NATS answers."""
         self.error: str | None = "not started"
@@ -149,7 +148,7 @@ class Bus:
                     telemetry.CONSUMERS_RECREATED.inc()
                     log.warning("durable had vanished", durable=consumer.durable)
             else:
-                self._measure(consumer.durable, info)
+                self._lag.measure(consumer.durable, info)
                 differing = [name for name in FIXED if getattr(info.config, name) != getattr(wanted, name)]
                 if set(info.config.filter_subjects or []) != set(wanted.filter_subjects or []):
                     differing.append("filter_subjects")
@@ -162,19 +161,6 @@ class Bus:
             except nats.js.errors.NotFoundError as error:
                 missing = f"stream {consumer.stream} does not exist; `paddock topology apply` makes it"
                 raise ConnectionResetError(missing) from error
-
-    def _measure(self, durable: str, info: ConsumerInfo) -> None:
-        """Export the lag. The age of the floor tells of a consumer that is stuck, which its lag alone does not."""
-        open_deliveries = (info.num_pending or 0) + (info.num_ack_pending or 0)
-        telemetry.CONSUMER_PENDING.labels(durable).set(info.num_pending or 0)
-        telemetry.CONSUMER_ACK_PENDING.labels(durable).set(info.num_ack_pending or 0)
-        telemetry.CONSUMER_REDELIVERED.labels(durable).set(info.num_redelivered or 0)
-        floor = info.ack_floor.stream_seq if info.ack_floor else 0
-        known, since = self._floors.get(durable, (-1, 0.0))
-        if floor != known or not open_deliveries:
-            since = time.monotonic()
-            self._floors[durable] = (floor, since)
-        telemetry.CONSUMER_FLOOR_AGE.labels(durable).set(time.monotonic() - since)
 
     def _down(self, error: str) -> None:
         self.connected, self.error = False, error
