@@ -51,7 +51,8 @@ SHARE = "share"
 """Payload of the notification that locks were given back."""
 
 LOCK_KEY = 7_301_001
-"""First half of the advisory locks' keys; the second is a hash of the schema. The partitions follow the relays."""
+PARTITION_LOCK_KEY = 7_301_100
+"""First half of the locks' keys: the relays' own, and the first partition's. The second is a hash of the schema."""
 
 SESSION_LIMITS = {"idle_session_timeout": "10000", "statement_timeout": "10000"}
 """In milliseconds. A relay that is frozen, and not dead, loses its connection and with it its locks."""
@@ -88,8 +89,8 @@ SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1::int 
 AND objid::bigint = hashtext($2)::bigint & 4294967295
 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-_TAKE = "SELECT p FROM unnest($3::int[]) AS p WHERE pg_try_advisory_lock($1::int + 1 + p, hashtext($2)) LIMIT $4"
-_GIVE = "SELECT pg_advisory_unlock($1::int + 1 + p, hashtext($2)) FROM unnest($3::int[]) AS p"
+_TAKE = "SELECT p FROM unnest($3::int[]) AS p WHERE pg_try_advisory_lock($1::int + p, hashtext($2)) LIMIT $4"
+_GIVE = "SELECT pg_advisory_unlock($1::int + p, hashtext($2)) FROM unnest($3::int[]) AS p"
 
 
 class Partitions:
@@ -106,7 +107,7 @@ class Partitions:
 
     async def share(self) -> None:
         """Take free partitions up to a fair share and give back what is beyond it; nothing may be on its way."""
-        key = (LOCK_KEY, self._service)
+        key, locks = (LOCK_KEY, self._service), (PARTITION_LOCK_KEY, self._service)
         if not self._counted:
             enter = "SELECT pg_try_advisory_lock_shared($1, hashtext($2))"
             self._counted = await self._connection.fetchval(enter, *key)
@@ -114,11 +115,11 @@ class Partitions:
         fair = -(-PARTITIONS // max(relays, 1)) if self._counted else 0
         if len(self.held) < fair:
             others = [partition for partition in range(PARTITIONS) if partition not in self.held]
-            taken = await self._connection.fetch(_TAKE, *key, others, fair - len(self.held))
+            taken = await self._connection.fetch(_TAKE, *locks, others, fair - len(self.held))
             self.held += [row["p"] for row in taken]
         elif surplus := self.held[fair:]:
             del self.held[fair:]
-            await self._connection.execute(_GIVE, *key, surplus)
+            await self._connection.execute(_GIVE, *locks, surplus)
             await self._connection.execute(f"NOTIFY {channel(self._service)}, '{SHARE}'")
 
 
