@@ -235,14 +235,17 @@ async def apply_new(consumer: Consumer, messages: Sequence[Msg], session: AsyncS
         for message, envelope in zip(messages, envelopes, strict=True)
     ]
     new = await inbox.claim_all(session, consumer.durable, {envelope.id for envelope in envelopes})
-    chosen, read = [], []
+    chosen, read, causes = [], [], []
     for message, envelope, event in zip(messages, envelopes, events, strict=True):
         if envelope.id in new:
             new.discard(envelope.id)
             chosen.append(event)
             read.append((message.subject, envelope.time))
+            causes.append((message.headers or {}).get("traceparent", ""))
     if chosen:
-        await consumer.apply(chosen, session)
+        name, (first, *others) = f"process {consumer.durable}", causes
+        with telemetry.span(name, SpanKind.CONSUMER, traceparent=first, more=others):
+            await consumer.apply(chosen, session)
     return read
 
 
