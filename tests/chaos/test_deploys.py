@@ -4,10 +4,11 @@ import asyncio
 import itertools
 from typing import Any
 
-from common import topology
-from devstack.testing import eventually
 from lab import wire
 from lab.events import LapDriven
+
+from common import topology
+from devstack.testing import eventually
 
 RESTARTS = 20
 HANDLER_SECONDS = 10.0

@@ -4,9 +4,10 @@ import asyncio
 import os
 from typing import Any
 
-from devstack.testing import eventually
 from lab import wire
 from lab.events import LapDriven
+
+from devstack.testing import eventually
 
 CARS = 50
 LAPS = 200

@@ -8,12 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from lab import wire
+from lab.events import LapDriven
 
 from common import topology
 from common.contracts import encode
 from devstack.testing import eventually
-from lab import wire
-from lab.events import LapDriven
 
 SCALE = 10
 """A hundredth of 1, 5, 25 and 60 s would be lost in the noise of a busy machine; a tenth is not."""

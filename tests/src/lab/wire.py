@@ -76,7 +76,7 @@ async def read_all(js: JetStreamContext, stream: str, subject: str = ">") -> lis
 
 def client_of(js: JetStreamContext) -> Client:
     """The connection below."""
-    client: Client = js._nc  # noqa: SLF001 - the library has no public name for it
+    client: Client = js._nc
     return client
 
 
