@@ -4,11 +4,14 @@ import json
 from importlib import import_module
 from pathlib import Path
 
+import yaml
+
 from common.migrate import SERVICES
 from common.settings import Settings
-from paddock import environment, events, releases
+from paddock import environment, events, releases, streams, subscriber_app
 
 APPS = SERVICES
+EXAMPLE, EXAMPLE_SUBJECTS = "examples/faststream-subscriber", ("race.>", "results.>")
 
 
 def generate() -> dict[str, str]:
@@ -17,7 +20,9 @@ def generate() -> dict[str, str]:
     for service in APPS:
         files[f"docs/openapi/{service}.json"] = openapi(service)
     files[".env.example"] = environment.example()
-    return files
+    files[streams.RENDERED] = streams.rendered()
+    app = subscriber_app.application(yaml.safe_load(files["docs/asyncapi.yaml"]), EXAMPLE_SUBJECTS)
+    return files | {f"{EXAMPLE}/{name}": text for name, text in app.items()}
 
 
 def openapi(service: str) -> str:
