@@ -5,7 +5,14 @@ paddock docs check     fail when a committed document is not what the code says
 paddock events compat  fail when an event breaks the promise of the last release
 paddock events release VERSION
                        freeze what is published now, and add its samples to the corpus
-paddock topology apply create or update the JetStream streams of NATS_URL
+paddock events generate-app docs/asyncapi.yaml --subjects 'race.>,results.>' --output DIR
+                       write a FastStream application for those events
+paddock topology apply | check
+                       create or update the JetStream streams of NATS_URL; say what differs there from the code
+paddock dlq list | show ID | redrive --id ID | drop --id ID
+                       deliveries that were given up: look, give back, drop
+paddock audit list     what operators did
+paddock keep           run the process that keeps streams and dead letters, until stopped
 paddock nats init DIR  make the keys of NATS and everybody's credentials, or bring them up to the code
 paddock nats renew USER | revoke KEY
                        a new key for a deployable; refuse a key from now on
@@ -19,9 +26,10 @@ from collections.abc import Coroutine
 from pathlib import Path
 
 import asyncpg
+import nats.errors
 
 from common.settings import SettingsError
-from paddock import documents, migration, nats_command, releases
+from paddock import documents, keeper, migration, nats_command, operating, releases, subscriber_app
 
 
 def main() -> None:
@@ -34,12 +42,12 @@ def main() -> None:
             stale = documents.stale(Path.cwd())
             if stale:
                 sys.exit("not what the code says, run `make docs`: " + ", ".join(stale))
-        case ["events", "compat"]:
-            _check_promise()
-        case ["events", "release", version]:
-            _release(version)
-        case ["topology", "apply"]:
-            _print(migration.apply_topology())
+        case ["events", "compat" | "release" | "generate-app" as command, *arguments]:
+            _contracts(command, arguments)
+        case ["keep"]:
+            keeper.keep()
+        case ["topology" | "dlq" | "audit" as command, *arguments]:
+            _print(operating.run(command, arguments))
         case ["migrate"]:
             _print(migration.run())
         case ["nats" | "subscribers" as command, *arguments]:
@@ -56,20 +64,23 @@ def _access(command: str, arguments: list[str]) -> None:
         sys.exit(str(error))
 
 
-def _check_promise() -> None:
+def _contracts(command: str, arguments: list[str]) -> None:
     try:
-        version, broken = releases.check(Path.cwd())
-    except releases.ReleaseError as error:
-        sys.exit(str(error))
-    if broken:
-        sys.exit("\n".join([f"breaks what {version} promised to subscribers (docs/events.md, Versions):", *broken]))
-
-
-def _release(version: str) -> None:
-    try:
-        for path in releases.release(Path.cwd(), version):
-            print(f"wrote {path.relative_to(Path.cwd())}")
-    except releases.ReleaseError as error:
+        match command, arguments:
+            case "compat", []:
+                version, broken = releases.check(Path.cwd())
+                if broken:
+                    words = f"breaks what {version} promised to subscribers (docs/events.md, Versions):"
+                    sys.exit("\n".join([words, *broken]))
+            case "release", [version]:
+                for path in releases.release(Path.cwd(), version):
+                    print(f"wrote {path.relative_to(Path.cwd())}")
+            case "generate-app", _:
+                for path in subscriber_app.main(arguments):
+                    print(f"wrote {path}")
+            case _:
+                sys.exit(__doc__)
+    except (releases.ReleaseError, subscriber_app.GenerateError) as error:
         sys.exit(str(error))
 
 
@@ -77,8 +88,10 @@ def _print(work: Coroutine[None, None, list[str]]) -> None:
     try:
         for line in asyncio.run(work):
             print(line)
-    except SettingsError as error:
+    except (SettingsError, operating.OperatingError) as error:
         sys.exit(str(error))
+    except nats.errors.Error as error:
+        sys.exit(f"NATS refused: {error}; check NATS_URL and NATS_CREDS")
     except (OSError, asyncpg.PostgresError) as error:
         sys.exit(f"PostgreSQL refused: {error}; check DATABASE_URL")
 

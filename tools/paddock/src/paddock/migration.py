@@ -1,14 +1,12 @@
 """`paddock migrate`: everything that must exist before a service starts, in one command, safe to repeat."""
 
-import asyncio
 import os
 
 from sqlalchemy.engine import make_url
 
 from common import migrate, topology
 from common.settings import Settings, SettingsError
-
-NATS_SECONDS = 30
+from paddock.broker import connected
 
 
 async def run() -> list[str]:
@@ -28,16 +26,8 @@ async def run() -> list[str]:
 
 async def apply_topology() -> list[str]:
     """Create or update the streams of ``NATS_URL``; raise `SettingsError` when NATS does not answer."""
-    settings = Settings.load()
-    try:
-        connecting = topology.connect(settings.nats_url, "paddock", settings.nats_creds)
-        client = await asyncio.wait_for(connecting, timeout=NATS_SECONDS)
-    except TimeoutError as error:
-        raise SettingsError(f"NATS did not answer within {NATS_SECONDS} s; check NATS_URL") from error
-    try:
+    async with connected() as client:
         return await topology.apply(client.jetstream())
-    finally:
-        await client.close()
 
 
 def _password(service: str) -> str:

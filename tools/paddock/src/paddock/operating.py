@@ -1,0 +1,56 @@
+"""The commands by which an operator looks after the streams: `paddock topology`, `dlq`, `audit`."""
+
+import argparse
+from collections.abc import Sequence
+
+from paddock import audit, dead_letters, migration, streams
+from paddock.broker import connected
+
+MOST_ACTS = 10_000
+
+
+class OperatingError(Exception):
+    """A command could not do what it was asked; the message says why and what to do."""
+
+
+async def run(command: str, arguments: Sequence[str]) -> list[str]:
+    """Run a command; return the lines to print. Wrong arguments end the process, with how they are meant."""
+    try:
+        match command:
+            case "dlq":
+                return await dead_letters.run(arguments)
+            case "audit":
+                return await _audit(arguments)
+            case _:
+                return await _topology(arguments)
+    except dead_letters.LetterError as error:
+        raise OperatingError(str(error)) from error
+
+
+async def _topology(arguments: Sequence[str]) -> list[str]:
+    parser = argparse.ArgumentParser(prog="paddock topology")
+    acts = parser.add_subparsers(dest="act", required=True)
+    acts.add_parser("apply", help="create or update the streams")
+    acts.add_parser("check", help="say what differs from the code; code 1 when something does")
+    if parser.parse_args(list(arguments)).act == "apply":
+        return await migration.apply_topology()
+    async with connected() as client:
+        found = await streams.differences(client.jetstream())
+    if found:
+        raise OperatingError("\n".join(found))
+    return ["streams and consumers are as the code has them"]
+
+
+async def _audit(arguments: Sequence[str]) -> list[str]:
+    parser = argparse.ArgumentParser(prog="paddock audit")
+    acts = parser.add_subparsers(dest="act", required=True)
+    listed = acts.add_parser("list", help="what operators did, oldest first")
+    listed.add_argument("--last", type=int, default=100)
+    last = min(parser.parse_args(list(arguments)).last, MOST_ACTS)
+    async with connected() as client:
+        acts_done = await audit.read(client.jetstream(), last)
+    return [
+        f"{act.at:%Y-%m-%d %H:%M:%S}  {act.actor}  {act.action}  "
+        + " ".join(f"{name}={value}" for name, value in act.facts.items())
+        for act in acts_done
+    ] or ["nothing was done yet"]
