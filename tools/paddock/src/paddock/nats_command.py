@@ -13,7 +13,7 @@ from common.settings import Settings, described
 from paddock import nats_users
 from paddock.nats_authority import Authority, FolderError
 from paddock.nats_keys import KeyBrokenError
-from paddock.subscribers import MAX_DELIVER, SubscriberError, Subscribers, push
+from paddock.subscribers import MAX_DELIVER, SubscriberError, Subscribers, check_name, check_subjects, push
 
 TROUBLE = (FolderError, KeyBrokenError, SubscriberError, nats.errors.Error, OSError)
 """What a command reports in one line."""
@@ -69,6 +69,10 @@ def _nats(chosen: argparse.Namespace, settings: OperatorSettings) -> list[str]:
 
 async def _subscribers(chosen: argparse.Namespace, settings: OperatorSettings) -> list[str]:
     authority = Authority.found(Path(settings.nats_dir))
+    if chosen.act != "list":
+        check_name(chosen.name)
+    if chosen.act == "add":
+        check_subjects(chosen.subjects.split(","), personal=chosen.include_personal)
     async with Subscribers.opened(authority, settings.nats_url) as subscribers:
         match chosen.act:
             case "add":
