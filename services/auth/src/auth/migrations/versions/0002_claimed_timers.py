@@ -11,6 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("outbox", sa.Column("claimed_at", sa.DateTime(timezone=True)))
+    op.execute("UPDATE outbox SET claimed_at = published_at WHERE slot IS NOT NULL AND published_at IS NOT NULL")
     unclaimed = sa.text("published_at IS NULL AND claimed_at IS NULL")
     op.create_index("uq_outbox_slot_unclaimed", "outbox", ["slot"], unique=True, postgresql_where=unclaimed)
     op.drop_index("uq_outbox_slot_waiting", "outbox")
