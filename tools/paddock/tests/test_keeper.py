@@ -34,7 +34,7 @@ class Process:
         self.url = f"http://127.0.0.1:{port}"
         environment = {**os.environ, "NATS_URL": nats_url, "PORT": str(port), "LOG_FORMAT": "json"}
         with log.open("ab") as output:
-            self.popen = Popen([sys.executable, "-m", "paddock", "keep"], env=environment, stdout=output, stderr=output)
+            self.popen = Popen([sys.executable, "-m", "paddock.keeper"], env=environment, stdout=output, stderr=output)
 
     async def ready(self) -> None:
         async def answers() -> bool:
@@ -43,7 +43,7 @@ class Process:
                     return (await http.get(f"{self.url}/health/ready")).status_code == 200
             return False
 
-        await eventually(answers, seconds=30, what="the keeper")
+        await eventually(answers, seconds=90, what="the keeper")
 
     async def metrics(self) -> str:
         async with httpx.AsyncClient() as http:
@@ -133,7 +133,7 @@ async def test_what_is_given_up_while_no_keeper_runs_is_a_letter_once_one_does(
     async def all_there() -> bool:
         return len(await letters_of(js, durable)) == 10
 
-    await eventually(all_there, seconds=30, what="ten letters")
+    await eventually(all_there, seconds=60, what="ten letters")
     assert await letters_of(js, durable) == {f"dlq.{durable}.{sequence}": 1 for sequence in sequences}
     letter = await js.get_last_msg(topology.DEAD_LETTERS, f"dlq.{durable}.{sequences[0]}")
     headers = letter.headers or {}
@@ -146,7 +146,7 @@ async def test_what_is_given_up_while_no_keeper_runs_is_a_letter_once_one_does(
     async def told() -> bool:
         return f'dlq_depth{{consumer="{durable}"}} 10.0' in await keeper.metrics()
 
-    await eventually(told, seconds=30, what="the depth among the metrics")
+    await eventually(told, seconds=60, what="the depth among the metrics")
 
 
 async def test_a_keeper_that_dies_before_it_acknowledges_leaves_one_letter(js: JetStreamContext, start: Start) -> None:
@@ -158,7 +158,7 @@ async def test_a_keeper_that_dies_before_it_acknowledges_leaves_one_letter(js: J
     async def some_there() -> bool:
         return len(await letters_of(js, durable)) == 3
 
-    await eventually(some_there, seconds=30, what="the letters")
+    await eventually(some_there, seconds=60, what="the letters")
     first.kill()
     await js.delete_consumer(topology.ADVISORIES, "keeper_advisories")  # as if nothing had been acknowledged
     await start().ready()
@@ -169,7 +169,7 @@ async def test_a_keeper_that_dies_before_it_acknowledges_leaves_one_letter(js: J
             return not seen.num_pending and not seen.num_ack_pending
         return False
 
-    await eventually(caught_up, seconds=30, what="all advisories once more")
+    await eventually(caught_up, seconds=60, what="all advisories once more")
     assert await letters_of(js, durable) == {f"dlq.{durable}.{sequence}": 1 for sequence in sequences}
 
 
@@ -182,7 +182,7 @@ async def test_two_keepers_write_one_letter_each_time(js: JetStreamContext, star
     async def all_there() -> bool:
         return len(await letters_of(js, durable)) == 20
 
-    await eventually(all_there, seconds=30, what="twenty letters")
+    await eventually(all_there, seconds=60, what="twenty letters")
     assert await letters_of(js, durable) == {f"dlq.{durable}.{sequence}": 1 for sequence in sequences}
 
 
@@ -196,7 +196,7 @@ async def test_a_stream_that_vanishes_comes_back_and_counts_on(js: JetStreamCont
         state = (await js.stream_info(topology.EVENTS)).state
         return f'stream_messages{{stream="EVENTS"}} {float(state.messages)}' in body
 
-    await eventually(seen, seconds=30, what="the keeper's look at the stream")
+    await eventually(seen, seconds=60, what="the keeper's look at the stream")
     await js.delete_stream(topology.EVENTS)
 
     async def back() -> bool:

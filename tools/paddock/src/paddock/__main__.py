@@ -7,6 +7,13 @@ paddock events release VERSION
                        freeze what is published now, and add its samples to the corpus
 paddock events generate-app docs/asyncapi.yaml --subjects 'race.>,results.>' --output DIR
                        write a FastStream application for those events
+paddock events tail    print events as they come, or those of the past
+paddock events replay --consumer DURABLE --from-seq N | --since TIME | --all
+                       give a durable consumer its past again
+paddock events rebuild PROJECTION
+                       compute tables anew from their events while the service goes on
+paddock events reconcile
+                       build the stream anew from the outboxes
 paddock topology apply | check
                        create or update the JetStream streams of NATS_URL; say what differs there from the code
 paddock dlq list | show ID | redrive --id ID | drop --id ID
@@ -29,7 +36,7 @@ import asyncpg
 import nats.errors
 
 from common.settings import SettingsError
-from paddock import documents, keeper, migration, nats_command, operating, releases, subscriber_app
+from paddock import documents, event_commands, keeper, migration, nats_command, operating, releases, subscriber_app
 
 
 def main() -> None:
@@ -42,8 +49,8 @@ def main() -> None:
             stale = documents.stale(Path.cwd())
             if stale:
                 sys.exit("not what the code says, run `make docs`: " + ", ".join(stale))
-        case ["events", "compat" | "release" | "generate-app" as command, *arguments]:
-            _contracts(command, arguments)
+        case ["events", command, *arguments]:
+            _events(command, arguments)
         case ["keep"]:
             keeper.keep()
         case ["topology" | "dlq" | "audit" as command, *arguments]:
@@ -54,6 +61,15 @@ def main() -> None:
             _access(command, arguments)
         case _:
             sys.exit(__doc__)
+
+
+def _events(command: str, arguments: list[str]) -> None:
+    if command not in event_commands.COMMANDS:
+        return _contracts(command, arguments)
+    try:
+        event_commands.run([command, *arguments])
+    except (SettingsError, *event_commands.TROUBLE) as error:
+        sys.exit(str(error))
 
 
 def _access(command: str, arguments: list[str]) -> None:

@@ -235,3 +235,7 @@ def create_app(settings: OperatorSettings) -> Litestar:
 def keep() -> None:
     """Run until SIGTERM."""
     serve("keeper", create_app, OperatorSettings.load())
+
+
+if __name__ == "__main__":
+    keep()
