@@ -31,6 +31,7 @@ SOCKET_SECONDS = 5.0
 BATCH = 256
 
 SHARED = Gauge("gateway_limits_shared", "1 while limits are counted in Redis, 0 while each gateway counts alone")
+DECISIONS = Counter("gateway_limit_decisions_total", "Decisions by who counted and how", ["mode", "decision"])
 LIMITED = Counter("gateway_limited_total", "Requests refused by a limit", ["policy"])
 
 SCRIPT = """
@@ -114,6 +115,7 @@ class Limiter:
             return NO_LIMIT
         answer = await self._ask(wanted) if self.shared else None
         verdict = self._alone.take(wanted, time.monotonic_ns() // 1000) if answer is None else _verdict(wanted, answer)
+        DECISIONS.labels("alone" if answer is None else "shared", "refused" if verdict.retry_after else "passed").inc()
         if verdict.retry_after:
             for quota in verdict.quotas:
                 if quota.remaining < 1:

@@ -19,7 +19,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins.opentelemetry import OpenTelemetryConfig, OpenTelemetryPlugin
-from litestar.plugins.prometheus import PrometheusConfig, PrometheusController
+from litestar.plugins.prometheus import PrometheusController
 from litestar.types import ASGIApp, Scope
 from litestar.types import ControllerRouterHandler as RouteHandler
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -92,7 +92,7 @@ def service_app(
             **(dependencies or {}),
         },
         exception_handlers={Exception: handle_error},
-        middleware=[RequestContext(), PrometheusConfig(app_name=service, prefix="paddock", group_path=True).middleware],
+        middleware=[RequestContext()],
         plugins=[DocumentedErrors(), OpenTelemetryPlugin(TRACING)],
         openapi_config=OpenAPIConfig(
             title=title,

@@ -18,7 +18,7 @@ from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from opentelemetry import trace
 
-from common import db
+from common import db, telemetry
 from common.errors import (
     ConflictError,
     FieldError,
@@ -180,7 +180,10 @@ def _field_errors(extra: Any) -> list[FieldError]:  # noqa: ANN401 - Litestar's 
 
 
 class RequestContext(ASGIMiddleware):
-    """Gives each request an id, binds it to the logs, answers with it, and writes one access line."""
+    """Gives each request an id, binds it to the logs, answers with it, writes one access line and counts it.
+
+    It is counted by its route, never by its path; a path without a route never comes here.
+    """
 
     scopes = (ScopeType.HTTP,)
 
@@ -190,9 +193,10 @@ class RequestContext(ASGIMiddleware):
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        method = str(scope.get("method"))
         if route := scope.get("path_template"):
             span = trace.get_current_span()
-            span.update_name(f"{scope.get('method')} {route}")
+            span.update_name(f"{method} {route}")
             span.set_attribute("http.route", route)
         started = time.perf_counter()
         status = 500
@@ -208,9 +212,12 @@ class RequestContext(ASGIMiddleware):
             try:
                 await next_app(scope, receive, send_with_id)
             finally:
+                seconds = time.perf_counter() - started
+                if route:
+                    telemetry.REQUESTS.labels(method, route, status).inc()
+                    telemetry.REQUEST_SECONDS.labels(method, route).observe(seconds)
                 if not scope["path"].startswith(("/health", "/metrics")):
-                    milliseconds = round((time.perf_counter() - started) * 1000, 1)
-                    log.info("request", method=scope.get("method"), path=scope["path"], status=status, ms=milliseconds)
+                    log.info("request", method=method, path=scope["path"], status=status, ms=round(seconds * 1000, 1))
 
 
 class DocumentedErrors(ReceiveRoutePlugin):

@@ -17,9 +17,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 from common.settings import Settings
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # they would be a third of all series, and nobody asks when a counter was made
 
 OUTBOX_PENDING = Gauge("outbox_pending", "Events that are due and not yet published")
 OUTBOX_OLDEST = Gauge("outbox_oldest_unpublished_age_seconds", "How long the oldest due event has waited")
@@ -40,6 +42,13 @@ CONSUMER_ACK_PENDING = Gauge("consumer_ack_pending", "Deliveries that are not ac
 CONSUMER_REDELIVERED = Gauge("consumer_redelivered", "Open deliveries that came more than once", ["consumer"])
 CONSUMER_FLOOR_AGE = Gauge("consumer_ack_floor_age_seconds", "Since work last ended while there is some", ["consumer"])
 CONSUMER_DRIFT = Gauge("consumer_config_drift", "1 while a durable is not as the code says", ["consumer"])
+REQUESTS = Counter("paddock_requests_total", "Requests that were answered", ["method", "route", "status"])
+REQUEST_SECONDS = Histogram(
+    "paddock_request_duration_seconds",
+    "From the request to the end of its answer",
+    ["method", "route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1, 3, 10),
+)
 LOOP_LAG = Gauge("event_loop_lag_seconds", "The longest that the event loop was late within the last half minute")
 TASK_RESTARTS = Counter("task_restarts_total", "Background tasks that ended and were started again", ["task"])
 POOL_IN_USE = Gauge("database_pool_in_use", "Connections of the pool that are in use")

@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import jwt
 import msgspec
+from prometheus_client import Counter
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,6 +24,7 @@ from common.security import ALGORITHM, TYPE
 
 log = get_logger(__name__)
 
+REUSED = Counter("auth_refresh_reuse_total", "Refresh tokens that came again, so that their session was ended")
 TAKEN = {
     "uq_users_username": ("username_taken", "This username is taken."),
     "uq_users_email": ("email_taken", "Email already registered."),
@@ -130,6 +132,7 @@ class Accounts:
         elif verdict is Verdict.REUSED:
             current.revoked_at = now
             current.revoked_because = "refresh token reused"
+            REUSED.inc()
         return verdict
 
     def _grant(self, signer: Signer, user: User, current: LoginSession) -> Grant:
