@@ -6,6 +6,7 @@ second one from having an effect. Every look and every act is written to the str
 
 import argparse
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from common.letters import Letter
 from paddock import audit, nats_users
 from paddock.broker import connected
 
+DURABLE = re.compile(r"[A-Za-z0-9_-]+")
 FETCH = 200
 FETCH_SECONDS = 2
 ACK_SECONDS = 5
@@ -81,7 +83,7 @@ async def find(js: JetStreamContext, letter_id: str) -> tuple[Letter, int]:
     unknown = (
         f"no letter {letter_id!r}: it never was, or was redriven or dropped; see `paddock dlq list` and `audit list`"
     )
-    if not durable or not number.removeprefix("r").isdigit():
+    if not DURABLE.fullmatch(durable) or not number.removeprefix("r").isdigit():
         raise LetterError(unknown)
     try:
         message = await js.get_last_msg(topology.DEAD_LETTERS, f"dlq.{durable}.{number}")
