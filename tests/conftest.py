@@ -175,7 +175,7 @@ class Observer:
 
     async def messages(self, stream: str) -> list[Msg]:
         """Read a whole stream."""
-        client = await nats.connect(self.stack.nats_url)
+        client = await nats.connect(self.stack.nats_url, user_credentials=self.stack.nats_creds())
         js = client.jetstream()
         total = (await js.stream_info(stream)).state.messages
         found: list[Msg] = []
@@ -190,7 +190,7 @@ class Observer:
 
     async def settled(self, seconds: float = 90) -> None:
         """Wait until nothing is under way: no outbox row due, no delivery open, no round marked for scoring."""
-        client = await nats.connect(self.stack.nats_url)
+        client = await nats.connect(self.stack.nats_url, user_credentials=self.stack.nats_creds())
         js = client.jetstream()
         due = " UNION ALL ".join(
             f"SELECT count(*) FROM {schema}.outbox WHERE published_at IS NULL AND deliver_at <= now()"

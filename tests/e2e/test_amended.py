@@ -119,7 +119,7 @@ async def deliver_everything_again(watch: Any) -> None:
     messages = await watch.messages("EVENTS")
     for schema in ("leagues", "scoring", "analytics"):
         await watch.rows(f"DELETE FROM {schema}.inbox")
-    client = await nats.connect(watch.stack.nats_url)
+    client = await nats.connect(watch.stack.nats_url, user_credentials=watch.stack.nats_creds())
     js = client.jetstream()
     for repeat in range(2):
         for message in reversed(messages):

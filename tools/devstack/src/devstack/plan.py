@@ -44,10 +44,18 @@ class Addresses:
     passwords: Mapping[str, str]
     home: Path
     """The state directory."""
+    nats_keys: Path | None = None
+    """Folder of the keys of our own NATS; None where somebody else's is used."""
+    nats_credentials: Path | None = None
+    """Folder of credentials files; None where NATS lets everybody in."""
 
     def url(self, name: str) -> str:
         """Base URL of a child."""
         return f"http://{HOST}:{self.ports[name]}"
+
+    def credentials_of(self, user: str) -> dict[str, str]:
+        """The variable that names a NATS user's credentials file."""
+        return {"NATS_CREDS_FILE": str(self.nats_credentials / f"{user}.creds")} if self.nats_credentials else {}
 
     def database_url_of(self, service: str) -> str:
         """The URL with the service's own role."""
@@ -66,6 +74,8 @@ class Plan:
     """Runs to its end before the rest."""
     tiers: tuple[tuple[Child, ...], ...]
     """All start at once; the last tier is the first to end."""
+    credentials: Child | None = None
+    """Makes everybody's NATS credentials, while ``prepare`` runs."""
 
 
 def child_names(season: Season) -> tuple[str, ...]:
@@ -80,7 +90,8 @@ def paddock(addresses: Addresses, season: Season, environ: Mapping[str, str]) ->
     shared |= {"NATS_URL": addresses.nats_url, "REDIS_URL": addresses.redis_url}
     shared |= {f"{name.upper()}_URL": addresses.url(name) for name in SERVICES}
     services = tuple(_service(name, addresses, shared | _extra(name, addresses, season, environ)) for name in SERVICES)
-    gateway = _python("gateway", addresses, shared | {"PORT": str(addresses.ports["gateway"])})
+    own = {"PORT": str(addresses.ports["gateway"]), **addresses.credentials_of("gateway")}
+    gateway = _python("gateway", addresses, shared | own)
     simulator = () if season.source == "live" else (_trackside(addresses, season, environ),)
     passwords = {f"PADDOCK_DB_PASSWORD_{name.upper()}": addresses.passwords[name] for name in SERVICES}
     prepare = Child(
@@ -88,9 +99,21 @@ def paddock(addresses: Addresses, season: Season, environ: Mapping[str, str]) ->
         argv=(sys.executable, "-m", "paddock", "migrate"),
         url="",
         forked=True,
-        env={**shared, "DATABASE_URL": addresses.database_url, **passwords},
+        env={**shared, **addresses.credentials_of("paddock"), "DATABASE_URL": addresses.database_url, **passwords},
     )
-    return Plan(early=simulator, prepare=prepare, tiers=(services, (gateway,)))
+    credentials = Child(
+        name="nats-init",
+        argv=(sys.executable, "-m", "paddock", "nats", "init", str(addresses.nats_keys)),
+        url="",
+        forked=True,
+        env=environ,
+    )
+    return Plan(
+        early=simulator,
+        prepare=prepare,
+        tiers=(services, (gateway,)),
+        credentials=credentials if addresses.nats_keys else None,
+    )
 
 
 def _python(name: str, addresses: Addresses, env: Mapping[str, str], *arguments: str) -> Child:
@@ -105,6 +128,7 @@ def _python(name: str, addresses: Addresses, env: Mapping[str, str], *arguments:
 
 def _service(name: str, addresses: Addresses, env: Mapping[str, str]) -> Child:
     own = {"PORT": str(addresses.ports[name]), "DATABASE_URL": addresses.database_url_of(name)}
+    own |= addresses.credentials_of(name)
     return _python(name, addresses, {**env, **own})
 
 

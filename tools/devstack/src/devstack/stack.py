@@ -23,6 +23,7 @@ from devstack.season import Season, Source, Wish
 from devstack.state import State
 from devstack.valkey import ValkeyServer
 from devstack.watch import Watch, clean_up
+from paddock.nats_authority import Authority
 
 PREPARE_SECONDS = 120.0
 READY_SECONDS = 60.0
@@ -61,7 +62,8 @@ class Stack:
 
         What is None is as the state directory has it, else as the default says. ``pace`` is seconds per race weekend,
         ``rounds`` the only ones to run, as ``1-3``, ``port`` the gateway's (None: any free one). ``environ`` may name
-        servers to use instead of embedded ones: ``DATABASE_URL`` (an administrator's), ``NATS_URL``, ``REDIS_URL``.
+        servers to use instead of embedded ones: ``DATABASE_URL`` (an administrator's), ``NATS_URL`` (and with
+        ``NATS_CREDS_DIR`` its credentials files, ``USER.creds``), ``REDIS_URL``.
         ``durable=False`` spares the disk, ``preload=False`` imports what services share once for each of them.
         ``report`` hears of deaths, ``step`` of the progress of a start.
         """
@@ -79,6 +81,7 @@ class Stack:
         self._cancelled = threading.Event()
         self._addresses: Addresses | None = None
         self.state = State(state)
+        self._authority = Authority(self.state.path / "nats-auth")
         self.season = self._wish.season(clock.now())
         self.servers: dict[str, Embedded] = {}
         self.programs: dict[str, Program] = {}
@@ -105,9 +108,8 @@ class Stack:
             self._addresses = self._start_servers()
             planned = self._planner(self._addresses, self.season, self._inherited())
             self._start_programs([planned.early])
-            if planned.prepare is not None:
-                self._step("migrating")
-                self._run_once(planned.prepare)
+            self._step("migrating")
+            self._run_once([child for child in (planned.credentials, planned.prepare) if child is not None])
             self._step("starting the services")
             self._start_programs(planned.tiers)
             self._await_ready(self.programs)
@@ -130,6 +132,8 @@ class Stack:
         missing = [name for name, variable in wanted.items() if not self._environ.get(variable)]
         chosen = self.state.ports([*missing, *(["nats-monitor"] if "nats" in missing else []), *self._child_names()])
         chosen["gateway"] = self._port or chosen["gateway"]
+        if "nats" in missing:
+            self._authority.prepare()
         self.servers = {name: self._server(name, chosen) for name in missing}
         with ThreadPoolExecutor(len(wanted)) as pool:
             started = [pool.submit(server.revive) for server in self.servers.values()]
@@ -147,7 +151,15 @@ class Stack:
             redis_url=urls["valkey"],
             home=self.state.path,
             passwords={name: self.state.secret(f"database-{name}") for name in plan.SERVICES},
+            nats_keys=self._authority.folder if "nats" in missing else None,
+            nats_credentials=self._credentials_folder("nats" in missing),
         )
+
+    def _credentials_folder(self, embedded: bool) -> Path | None:  # noqa: FBT001 - said by the only caller
+        if embedded:
+            return self._authority.folder / "creds"
+        given = self._environ.get("NATS_CREDS_DIR")
+        return Path(given).resolve() if given else None
 
     def _child_names(self) -> tuple[str, ...]:
         return (*plan.child_names(self.season), "gateway")
@@ -158,7 +170,8 @@ class Stack:
             return PostgresServer(data, port=port, log=log, durable=self._durable)
         if name == "nats":
             monitor = chosen["nats-monitor"]
-            return NatsServer(data, port=port, log=log, durable=self._durable, monitor_port=monitor)
+            conf = self._authority.conf
+            return NatsServer(data, port=port, log=log, durable=self._durable, monitor_port=monitor, include=conf)
         return ValkeyServer(data, port=port, log=log)
 
     def _start_programs(self, tiers: Sequence[Sequence[Child]]) -> None:
@@ -174,21 +187,25 @@ class Stack:
                 self.programs |= {program.name: program for program in programs}
                 self.watch.add(programs)
 
-    def _run_once(self, child: Child) -> None:
-        """Run a child to its end; raise its last line when it fails."""
-        program = Program(child, self.state.logs / f"{child.name}.log", self._nursery)
-        program.start()
+    def _run_once(self, children: Sequence[Child]) -> None:
+        """Run children to their ends, all at once; raise the last line of one that fails."""
+        programs = [Program(child, self.state.logs / f"{child.name}.log", self._nursery) for child in children]
         deadline = time.monotonic() + PREPARE_SECONDS
         try:
-            while program.running:
+            for program in programs:
+                program.start()
+            while running := [program for program in programs if program.running]:
                 self._checkpoint()
                 if time.monotonic() > deadline:
-                    raise DevstackError(f"{child.name} did not end within {PREPARE_SECONDS:.0f} s; see {program.log}")
+                    late = running[0]
+                    raise DevstackError(f"{late.name} did not end within {PREPARE_SECONDS:.0f} s; see {late.log}")
                 time.sleep(POLL_SECONDS)
-            if program.returncode:
-                raise DevstackError(f"{child.name} failed: {program.last_error()}; log {program.log}")
+            for program in programs:
+                if program.returncode:
+                    raise DevstackError(f"{program.name} failed: {program.last_error()}; log {program.log}")
         finally:
-            program.kill()
+            for program in programs:
+                program.kill()
 
     def _await_ready(self, programs: Mapping[str, Program]) -> None:
         waiting = dict(programs)
@@ -263,6 +280,10 @@ class Stack:
     def nats_url(self) -> str:
         """NATS."""
         return self.addresses.nats_url
+
+    def nats_creds(self, user: str = "paddock") -> str | None:
+        """The credentials file of a NATS user, the operator's if none is named; None where NATS lets everybody in."""
+        return self.addresses.credentials_of(user).get("NATS_CREDS_FILE")
 
     @property
     def redis_url(self) -> str:
