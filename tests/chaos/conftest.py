@@ -22,6 +22,7 @@ from devstack.testing import Servers
 @pytest.fixture(scope="session")
 def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     laboratory = Lab(tmp_path_factory.mktemp("lab"))
+    laboratory.warm_up()
     yield laboratory
     laboratory.close()
 

@@ -77,7 +77,11 @@ class Process:
 
     async def wait(self, seconds: float = STOP_SECONDS) -> int:
         """Wait for its end; return its exit code."""
-        return await asyncio.to_thread(self._process.wait, seconds)
+        return await asyncio.to_thread(self.wait_blocking, seconds)
+
+    def wait_blocking(self, seconds: float = STOP_SECONDS) -> int:
+        """Wait for its end without a loop."""
+        return self._process.wait(seconds)
 
     def cpu_seconds(self) -> float:
         """Processor time that it has used."""
@@ -138,6 +142,10 @@ class Lab:
             process = spawn.spawn(argv, log=log, env=environ)
         self._started.append(process)
         return Process(process, log, port)
+
+    def warm_up(self) -> None:
+        """Wait until the preloaded process has imported what it is to import."""
+        self.run("lab.events", {}, "warm").wait_blocking()
 
     def end(self) -> None:
         """Kill what the last test left."""
