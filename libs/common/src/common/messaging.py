@@ -186,6 +186,8 @@ class Bus:
         )
 
     def _subscribe(self, broker: NatsBroker, desk: Desk) -> None:
+        # FastStream would have deliveries come to an inbox of everybody's, which NATS refuses a service to read
+        inbox = f"{topology.connection_options(self.consumers.service, None)['inbox_prefix']}.".encode()
         for consumer in self._durables:
             if consumer.mode is Mode.BATCH:
                 continue
@@ -196,6 +198,7 @@ class Bus:
                 config=consumer.config(),
                 pull_sub=PullSub(batch_size=1, timeout=FETCH_SECONDS),
                 ack_policy=AckPolicy.MANUAL,
+                inbox_prefix=inbox,
             )
             subscriber(self._receiver(consumer, broker, desk))
 
