@@ -11,7 +11,7 @@ MEMBERS := libs/common services/auth services/ingest services/leagues services/s
 DEPLOYABLES := auth ingest leagues scoring analytics webhooks gateway trackside devstack cli
 EDITABLE := $(foreach member,$(MEMBERS),-e $(member))
 
-.PHONY: help run test lint types fmt check migrate e2e bench verify clean k8s-check docs lock install
+.PHONY: help run test lint types fmt check migrate e2e chaos bench verify clean k8s-check docs lock install
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -44,8 +44,11 @@ run: $(VENV)/.run ## Run a race weekend: servers, six services, gateway (PORT=80
 test: $(VENV)/.dev ## Unit, integration, contract and architecture tests on real servers
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -q
 
-e2e: $(VENV)/.dev ## Whole race weekends over HTTP, and kill -9 of everything during one
-	@$(BIN)/python -m pytest -q --timeout 600 tests/e2e tests/chaos
+e2e: $(VENV)/.dev ## Whole race weekends over HTTP
+	@$(BIN)/python -m pytest -q --timeout 600 tests/e2e
+
+chaos: $(VENV)/.dev ## Kill, freeze and cut off everything, and count every effect (about ten minutes)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -q --timeout 600 tests/chaos
 
 lint: $(VENV)/.dev ## Style, import contracts, sizes
 	@$(BIN)/ruff check .

@@ -19,6 +19,15 @@ from devstack.servers import NatsServer, start_nats
 from devstack.testing import Servers
 
 
+LONGEST_FIRST = ("test_kill", "test_storm", "test_outages", "test_crash_points", "test_start_order")
+"""So that nobody waits for one of them alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    names = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: names.get(item.path.stem, len(names)))
+
+
 @pytest.fixture(scope="session")
 def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     laboratory = Lab(tmp_path_factory.mktemp("lab"))

@@ -20,7 +20,7 @@ import msgspec
 import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 from sqlalchemy.engine import make_url
 
 from common import migrate, outbox, topology
@@ -53,6 +53,15 @@ NUMBERED = {("lineups", "slots")}
 """Columns that hold numbers which a sequence gave out; a transaction that is undone uses some up."""
 
 FUTURE = timedelta(days=3650)
+SEEDS = {
+    "webhooks": """
+        INSERT INTO endpoints (endpoint_id, user_id, url, description, format, subjects, secret_sealed, failures,
+                               created_at)
+        VALUES (gen_random_uuid(), gen_random_uuid(), 'https://example.org', '', 'cloudevents', '{season.synced}', '',
+                0, '2020-01-01')
+    """
+}
+"""What a service must hold for its handlers to have something to do, beyond what events bring."""
 
 Row = dict[str, Any]
 
@@ -97,7 +106,7 @@ class Lane:
         name = f"{consumer.durable} of {event.subject}"
         self.passed[name] = points
         problems = []
-        if without(before, ignored) | {"inbox": None} == wanted | {"inbox": None}:
+        if before | {"inbox": []} == undisturbed | {"inbox": []}:
             problems.append(f"{name}: the sample has no effect")
         for number, point in enumerate(points):
             found, died_at = await case.run(number)
@@ -178,6 +187,9 @@ async def forget(js: JetStreamContext, consumer: Consumer) -> None:
 async def prepare(url: str, service: str, event: Event) -> None:
     """Bring a database into the state that the event meets: all samples before it have been handled."""
     database = Database(Settings(database_url=url), service)
+    if seed := SEEDS.get(service):
+        async with database.transaction() as session:
+            await session.execute(text(seed))
     for sample in itertools.takewhile(lambda sample: type(sample) is not type(event), samples()):
         for consumer in registry.consumers_of(service).all:
             if type(sample) in consumer.events and consumer.mode is not Mode.RAW:
@@ -249,11 +261,11 @@ def later(race: Race) -> Race:
 
 
 def cases() -> list[tuple[str, Consumer, Event]]:
-    """Every handler of every service with a sample of each event it takes."""
+    """Every handler of every service with a sample of each event it takes; a raw one takes all alike, so one will do."""
     return [
         (service, consumer, sample)
         for service, consumer in registry.every_consumer()
-        for kind in consumer.events
+        for kind in (consumer.events[:1] if consumer.mode is Mode.RAW else consumer.events)
         for sample in samples()
         if type(sample) is kind
     ]

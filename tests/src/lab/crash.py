@@ -1,6 +1,7 @@
 """Points at which a process may die, numbered as they are passed: in the libraries below the product, not in it."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ RECORD = "LAB_POINTS"
 CRASH_AT = "LAB_CRASH_AT"
 """Number of the point to die at; without it nobody dies."""
 
-WRITES = ("INSERT INTO ", "UPDATE ", "DELETE FROM ")
+WRITE = re.compile(r"^(?:WITH .*?\b)?(?:INSERT INTO|DELETE FROM|UPDATE) \"?(\w+)")
 
 
 class Points:
@@ -43,11 +44,8 @@ def points() -> Points:
 
 def name_of(statement: str) -> str | None:
     """Name what a statement writes; None for one that only reads."""
-    words = " ".join(statement.split())
-    for verb in WRITES:
-        if words.startswith(verb):
-            return f"write {words[len(verb) :].split()[0]}"
-    return None
+    written = WRITE.match(" ".join(statement.split()))
+    return f"write {written[1]}" if written else None
 
 
 def in_consumers() -> None:
