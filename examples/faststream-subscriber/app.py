@@ -22,6 +22,7 @@ from store import Handler, Store
 
 STREAM = "EVENTS"
 DURABLE = os.environ["DURABLE"]
+INBOX_PREFIX = os.environ.get("INBOX_PREFIX", "_INBOX")
 FETCH_SECONDS = 5.0
 RETRY_SECONDS = (1, 5, 25, 60)
 """Before the second, third, fourth and every later try of an event that could not be processed."""
@@ -45,13 +46,19 @@ async def keep_bytes(message: NatsMessage) -> bytes:
     return message.body
 
 
+async def complain(error: Exception) -> None:
+    """Log what goes wrong with the connection, a refused permission above all; it connects again by itself."""
+    log.warning("connection: %r", error)
+
+
 broker = NatsBroker(
     os.environ.get("NATS_URL", "nats://127.0.0.1:4222"),
     name=DURABLE,
     user_credentials=os.environ.get("NATS_CREDS_FILE"),
-    inbox_prefix=os.environ.get("INBOX_PREFIX", "_INBOX"),
+    inbox_prefix=INBOX_PREFIX,
     max_reconnect_attempts=-1,  # a finite number freezes the event loop once it is used up
     ping_interval=10,
+    error_cb=complain,
     graceful_timeout=GRACE_SECONDS,
     ack_policy=AckPolicy.MANUAL,  # the default would throw an event away at the first error
     decoder=keep_bytes,
@@ -65,6 +72,7 @@ app = FastStream(broker)
     durable=DURABLE,
     stream=JStream(STREAM, declare=False),  # declaring would overwrite the stream's configuration
     pull_sub=PullSub(batch_size=1, timeout=FETCH_SECONDS),  # one at a time keeps the order
+    inbox_prefix=f"{INBOX_PREFIX}.".encode(),  # the broker's does not reach its subscribers
     ack_policy=AckPolicy.MANUAL,
 )
 async def receive(message: NatsMessage) -> None:

@@ -131,7 +131,7 @@ async def read(client: Client, store: sqlite3.Connection, stopping: asyncio.Even
     while not stopping.is_set():
         try:
             messages = await durable.fetch(BATCH, timeout=FETCH_SECONDS)
-        except nats.errors.TimeoutError:
+        except TimeoutError:
             continue  # nothing has happened
         except (nats.errors.Error, nats.js.errors.APIError) as error:
             log.warning("no events to be had: %r", error)

@@ -27,7 +27,9 @@ from common.contracts.ingest import RaceFinished, ResultsAmended, ResultsSynced
 from common.contracts.samples import SAMPLES
 from devstack.servers import NatsServer, start_nats
 from devstack.testing import eventually
+from paddock import nats_command
 from paddock.asyncapi import headers
+from paddock.nats_authority import Authority
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SUBJECTS = ["race.>", "results.>"]
@@ -279,6 +281,69 @@ async def test_it_stops_in_order_while_nats_is_away(program: Program, nats: Nats
     await eventually(lambda: settled(js, durable), seconds=WAIT_SECONDS, what="it was at work")
     nats.kill()
     assert program.stop() == 0, program.log()
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    folder = tmp_path / "auth"
+    nats_command.init(folder)
+    return folder
+
+
+@pytest.fixture
+def guarded(keys: Path, tmp_path: Path) -> Iterator[NatsServer]:
+    """A server that lets in nobody whom the operator's keys have not signed."""
+    server = start_nats(tmp_path / "guarded", durable=True, include=Authority.found(keys).conf)
+    yield server
+    server.stop()
+
+
+def operator(keys: Path, server: NatsServer, *arguments: str) -> str:
+    """Type an operator's command."""
+    command = [sys.executable, "-m", "paddock", *arguments]
+    settings = {"PADDOCK_NATS_DIR": str(keys), "NATS_URL": server.url}
+    done = subprocess.run(  # noqa: S603 - our own command
+        command, env=os.environ | settings, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.timeout(240)
+async def test_what_the_operator_prints_is_all_that_an_example_needs(
+    program: Program, guarded: NatsServer, keys: Path
+) -> None:
+    credentials = Authority.found(keys).credentials_of("paddock").read_text()
+    client = await topology.connect(guarded.url, "paddock", credentials)
+    try:
+        js = client.jetstream()
+        await topology.apply(js)
+        printed = operator(keys, guarded, "subscribers", "add", "my-bot", "--subjects", ",".join(SUBJECTS))
+        told = dict(line.split(": ", 1) for line in printed.splitlines())
+        (file,) = [value for name, value in told.items() if name.endswith("a secret")]
+        program.environment |= {
+            "NATS_URL": told["url"],
+            "NATS_CREDS_FILE": file,
+            "DURABLE": told["durable"],
+            "INBOX_PREFIX": told["inbox prefix"],
+        }
+        ids = [await publish(js, numbered(number)) for number in range(40)]
+        program.start()
+
+        async def some() -> bool:
+            return len(program.done()) >= len(ids) // 2
+
+        await eventually(some, seconds=WAIT_SECONDS, what=f"half were done; log:\n{program.log()}")
+        assert program.stop() == 0, program.log()  # a kill would leave deliveries until the ack wait of 30 s is over
+        ids += [await publish(js, numbered(number)) for number in range(40, 80)]
+        unasked = await publish(js, BY_SUBJECT["league.created"])
+        program.start()
+        await eventually(lambda: settled(js, "my-bot"), seconds=WAIT_SECONDS, what=f"all were done; {program.log()}")
+        assert program.stop() == 0, program.log()
+        assert Counter(program.done()) == Counter(ids)
+        assert unasked not in program.done()
+    finally:
+        await client.close()
 
 
 def test_the_events_of_these_tests_are_what_the_examples_handle() -> None:

@@ -75,7 +75,7 @@ async def _batches(
         while True:
             try:
                 messages = await subscription.fetch(BATCH, timeout=FETCH_SECONDS)
-            except nats.errors.TimeoutError:
+            except TimeoutError:  # of nats-py or, from a batch, of asyncio
                 await stream.consumer_info(topology.EVENTS, info.name)  # raises when the server forgot it
                 continue
             for message in messages:

@@ -14,10 +14,11 @@ paddock events rebuild PROJECTION
                        compute tables anew from their events while the service goes on
 paddock events reconcile
                        build the stream anew from the outboxes
-paddock topology apply | check
-                       create or update the JetStream streams of NATS_URL; say what differs there from the code
+paddock topology apply | check | render
+                       create or update the streams and durables of NATS_URL; say what differs there from the code;
+                       print them for NACK
 paddock dlq list | show ID | redrive --id ID | drop --id ID
-                       deliveries that were given up: look, give back, drop
+                       deliveries that were given up: look, give back (--consumer NAME or --all too), drop
 paddock audit list     what operators did
 paddock keep           run the process that keeps streams and dead letters, until stopped
 paddock nats init DIR  make the keys of NATS and everybody's credentials, or bring them up to the code
