@@ -4,16 +4,15 @@ It sleeps until the next delivery is due or the bell rings, and looks every few 
 """
 
 import asyncio
+import collections
 import contextlib
 import random
 import time
-from collections import Counter
 from uuid import UUID
 
 from litestar import Litestar
 from opentelemetry.trace import SpanKind
-from prometheus_client import Counter as Total
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy.exc import SQLAlchemyError
 
 from common import telemetry
@@ -33,7 +32,7 @@ LOOK_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 TIDY_SECONDS = 60.0
 
-DELIVERIES = Total("webhook_deliveries", "Attempts by what became of the delivery", ["outcome"])
+DELIVERIES = Counter("webhook_deliveries_total", "Attempts by what became of the delivery", ["outcome"])
 DELIVERY_SECONDS = Histogram("webhook_delivery_seconds", "Time of one attempt")
 ENDPOINTS = Gauge("webhook_endpoints", "Endpoints that are sent to, and those that are not", ["state"])
 
@@ -100,8 +99,8 @@ class Worker:
             return RETRY_SECONDS
         return LOOK_SECONDS if next_in is None else min(LOOK_SECONDS, next_in)
 
-    def _under_way(self) -> Counter[UUID]:
-        return Counter(job.endpoint_id for job in self._flying.values())
+    def _under_way(self) -> collections.Counter[UUID]:
+        return collections.Counter(job.endpoint_id for job in self._flying.values())
 
     def _landed(self, task: asyncio.Task[None], wake: asyncio.Event) -> None:
         self._flying.pop(task, None)
