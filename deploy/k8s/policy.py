@@ -20,6 +20,10 @@ CONNECTIONS = 97
 """What PostgreSQL leaves by default to roles that are no superusers."""
 OWN_CONNECTIONS = {"ingest": 2, "scoring": 2}
 """Outside the pool: 1 of the relay, and those of the poller and of the scorer."""
+PLAIN = {"PADDOCK_ENV", "NATS_CREDS_FILE"}
+"""Variables whose value is no secret: the second names a file."""
+USERS = {"migrate": "paddock", "keep": "paddock", "keeper": "paddock"}
+"""Who is known to NATS by another name than its own: the operator's commands."""
 NAME = "app.kubernetes.io/name"
 COMPONENT = "app.kubernetes.io/component"
 APPS = migrate.SERVICES
@@ -85,13 +89,26 @@ def confined(documents: list[Document]) -> Iterator[str]:
 
 
 def read_only(documents: list[Document]) -> Iterator[str]:
-    """A root file system is read-only, and what may be written is small and empty at the start."""
+    """A root file system is read-only; what may be written is small and empty at the start; a Secret is only read."""
     for name, pod, container in containers(documents):
         if container.get("securityContext", {}).get("readOnlyRootFilesystem") is not True:
             yield f"{name} writes to its root"
         for volume in pod.get("volumes", []):
-            if not volume.get("emptyDir", {}).get("sizeLimit"):
+            if not volume.get("emptyDir", {}).get("sizeLimit") and "secret" not in volume:
                 yield f"{name} mounts {volume['name']}, which is no emptyDir with a limit"
+
+
+def known_to_nats(documents: list[Document]) -> Iterator[str]:
+    """A process has the NATS credentials of its own user, as a file, and nobody else's."""
+    for document in of_kind(documents, "Deployment", "Job"):
+        name, pod = document["metadata"]["name"], document["spec"]["template"]["spec"]
+        mounted = [volume["secret"]["secretName"] for volume in pod.get("volumes", []) if "secret" in volume]
+        if mounted != [f"paddock-nats-{USERS.get(name, name)}"]:
+            yield f"{title(document)} mounts {mounted}, not the credentials of its own NATS user"
+        for container in pod["containers"]:
+            files = [entry.get("value") for entry in container.get("env", []) if entry["name"] == "NATS_CREDS_FILE"]
+            if files != ["/nats/nats.creds"]:
+                yield f"{title(document)} is not told where its NATS credentials are"
 
 
 def apart_from_the_node(documents: list[Document]) -> Iterator[str]:
@@ -210,7 +227,7 @@ def no_secrets(documents: list[Document]) -> Iterator[str]:
         yield f"{title(document)} is in the manifests"
     for name, _, container in containers(documents):
         for variable in container.get("env", []):
-            if "value" in variable and variable["name"] != "PADDOCK_ENV":
+            if "value" in variable and variable["name"] not in PLAIN:
                 yield f"{name} has {variable['name']} in plain sight"
 
 
@@ -291,6 +308,7 @@ RULES: tuple[Rule, ...] = (
     by_number,
     confined,
     read_only,
+    known_to_nats,
     apart_from_the_node,
     no_cluster_identity,
     bounded,

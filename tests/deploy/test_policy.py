@@ -80,6 +80,13 @@ def confinement(document: Document) -> Document:
     return context
 
 
+def secret_of(document: Document) -> Document:
+    found: Document = next(volume["secret"] for volume in pod(document)["volumes"] if "secret" in volume)
+    return found
+
+
+CREDENTIALS = {"name": "NATS_CREDS_FILE", "value": "/nats/nats.creds"}
+
 BROKEN: list[tuple[str, str, Change]] = [
     ("by_number", "Deployment/auth", lambda it: pod(it)["securityContext"].update(runAsUser=0)),
     ("by_number", "Deployment/auth", lambda it: pod(it)["securityContext"].pop("runAsUser")),
@@ -102,6 +109,9 @@ BROKEN: list[tuple[str, str, Change]] = [
     ("confined", "Deployment/gateway", lambda it: pod(it)["securityContext"].pop("seccompProfile")),
     ("read_only", "Deployment/ingest", lambda it: confinement(it).pop("readOnlyRootFilesystem")),
     ("read_only", "Deployment/ingest", lambda it: pod(it).update(volumes=[{"name": "tmp", "emptyDir": {}}])),
+    ("known_to_nats", "Deployment/ingest", lambda it: pod(it).update(volumes=pod(it)["volumes"][:1])),
+    ("known_to_nats", "Deployment/ingest", lambda it: secret_of(it).update(secretName="paddock-nats-paddock")),
+    ("known_to_nats", "Job/migrate", lambda it: container(it)["env"].remove(CREDENTIALS)),
     ("read_only", "Job/migrate", lambda it: pod(it).update(volumes=[{"name": "tmp", "hostPath": {"path": "/"}}])),
     ("apart_from_the_node", "Deployment/auth", lambda it: pod(it).update(hostNetwork=True)),
     ("apart_from_the_node", "Deployment/auth", lambda it: container(it)["ports"][0].update(hostPort=80)),
@@ -199,6 +209,7 @@ def test_a_deployable_starts_in_production_on_what_its_pod_is_given(rendered: li
     assert set(shared) <= every
     deployment = next(it for it in rendered if it["kind"] == "Deployment" and it["metadata"]["name"] == deployable)
     own = [item["name"] for item in container(deployment)["env"]]
+    own.remove(CREDENTIALS["name"])  # a file that is mounted in a pod
     assert set(own) <= _variables(deployable)
     settings = settings_class(deployable).load(shared | dict.fromkeys(own, "x" * 40))
     assert settings.paddock_env == "production"
