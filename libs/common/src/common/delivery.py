@@ -154,7 +154,7 @@ class Delivery:
             if self._event_id is not None:
                 async with self._desk.database.transaction() as session:
                     await inbox.settle(session, self._consumer.durable, self._event_id)
-            await self._message.term()
+            await letters.end(self._message)
         except Exception as trouble:
             if not is_outage(trouble) and not isinstance(trouble, nats.errors.Error):
                 raise

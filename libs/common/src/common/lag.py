@@ -6,6 +6,13 @@ from nats.js.api import ConsumerInfo
 
 from common import telemetry
 
+MEASURES = (
+    telemetry.CONSUMER_PENDING,
+    telemetry.CONSUMER_ACK_PENDING,
+    telemetry.CONSUMER_REDELIVERED,
+    telemetry.CONSUMER_FLOOR_AGE,
+)
+
 
 class LagMeter:
     """Exports what JetStream says of consumers, and remembers since when their floors have not moved."""
@@ -25,3 +32,9 @@ class LagMeter:
             since = time.monotonic()
             self._floors[consumer] = (floor, since)
         telemetry.CONSUMER_FLOOR_AGE.labels(consumer).set(time.monotonic() - since)
+
+    def forget(self, consumer: str) -> None:
+        """Export a consumer no more: it is gone."""
+        self._floors.pop(consumer, None)
+        for gauge in MEASURES:
+            gauge.remove(consumer)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import nats.js.errors
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from common import clock, topology
@@ -17,6 +18,8 @@ ACK_SECONDS = 5
 ALREADY_THERE = 10071
 """JetStream's code for a subject whose last sequence is not the expected one."""
 REASON_CHARACTERS = 500
+WRITTEN = "letter written"
+"""Reason of the bus for ending a delivery: nobody else needs to write of it, and an operator may have dropped it."""
 OURS = ("Nats-", "paddock-")
 """Beginnings of headers that are not the event's own."""
 
@@ -71,6 +74,11 @@ async def write(js: JetStreamContext, letter: Letter) -> bool:
             raise
         return False
     return True
+
+
+async def end(message: Msg) -> None:
+    """End a delivery whose letter is written, and say so in the advisory that JetStream makes of it."""
+    await message.respond(f"+TERM {WRITTEN}".encode())
 
 
 def event_headers(headers: Mapping[str, str] | None) -> dict[str, str]:

@@ -30,21 +30,21 @@ ROOTS = sorted({subject.split(".")[0] for subject in REGISTRY} | {"analytics", "
 _ADVICE = "$JS.EVENT.ADVISORY.CONSUMER"
 
 
-def _stream(name: str, description: str, subjects: list[str], days: int, *, for_ever: bool = False) -> StreamConfig:
+def _stream(name: str, description: str, subjects: list[str], days: int, **more: Any) -> StreamConfig:  # noqa: ANN401 - fields
+    """A full stream refuses what is new instead of forgetting what somebody may not have read."""
     return StreamConfig(
         name=name,
         description=description,
         subjects=subjects,
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
-        discard=DiscardPolicy.OLD,
+        discard=more.pop("discard", DiscardPolicy.NEW),
         max_age=days * DAY_SECONDS,
         max_msg_size=1024 * 1024,
         duplicate_window=DEDUPLICATION_SECONDS,
         num_replicas=1,
         allow_direct=True,
-        deny_delete=for_ever,
-        deny_purge=for_ever,
+        **more,
     )
 
 
@@ -56,8 +56,10 @@ STREAMS = (
         "What JetStream says of deliveries that it gave up",
         [f"{_ADVICE}.MAX_DELIVERIES.>", f"{_ADVICE}.MSG_TERMINATED.>"],
         days=30,
+        discard=DiscardPolicy.OLD,
+        max_bytes=64 * 1024 * 1024,
     ),
-    _stream(AUDIT, "What operators did", ["audit.>"], days=365, for_ever=True),
+    _stream(AUDIT, "What operators did", ["audit.>"], days=365, deny_delete=True, deny_purge=True),
 )
 CHOSEN_BY_OPERATORS = ("num_replicas", "max_bytes", "placement", "compression", "metadata", "first_seq")
 """Fields that no release touches once a stream exists."""

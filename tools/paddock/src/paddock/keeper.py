@@ -1,210 +1,172 @@
 """`paddock keep`: the process that keeps the streams, so that nothing is lost silently.
 
-- What JetStream gives up, whoever's consumer it was, becomes a dead letter: its advisories are kept in a stream of
-  their own, so those that came while no keeper ran are dealt with by the next one.
-- A stream that vanishes is made anew, with sequences above those that were. Streams that exist are never touched.
+- What JetStream gives up, whoever's consumer it was, becomes a dead letter: `advisories`.
+- A stream that vanishes is made anew as it was, with sequences above those that were. One that exists is never touched.
 - What no service sees is exported: the size of the streams, the letters, and how far every consumer is behind, those of
   subscribers outside included.
 
-Any number of keepers may run; they share the advisories.
+Any number of keepers may run; they share the advisories, and the second to make a stream finds it made.
 """
 
 import asyncio
 import contextlib
 from collections import Counter as Tally
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
-import msgspec
 import nats.errors
 import nats.js.errors
 from litestar import Litestar, Response, get
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.api import ConsumerInfo, StreamInfo
 from prometheus_client import Counter, Gauge
 
-from common import letters, topology
+from common import topology
 from common.app import Metrics, in_background, serve
 from common.lag import LagMeter
-from common.letters import Letter
 from common.log import get_logger
+from paddock import advisories
 from paddock.broker import OperatorSettings
 
 log = get_logger(__name__)
 
 LOOK_SECONDS = 10.0
-FETCH_SECONDS = 15.0
-FETCH = 100
-AGAIN_SECONDS = 5
-PAUSE_SECONDS = 1.0
+GAP = 1_000_000
+"""Sequences that a stream which is made anew leaves out: more than can have come since the last look at the old one."""
+NAME_IN_USE = 10058
+"""JetStream's code for a stream that is there, with another configuration."""
 MOST_CONSUMERS = 200
-"""Consumers whose lag is exported, so that the number of series has a bound."""
-DURABLE = "keeper_advisories"
+"""Consumers that are exported, so that the number of series has a bound."""
+PAGE = 256
+"""Consumers that JetStream lists at once."""
+MOST_LISTED = 16 * PAGE
 
 DEPTH = Gauge("dlq_depth", "Dead letters that nobody has redriven or dropped", ["consumer"])
-LETTERS = Counter("dlq_letters_total", "Dead letters that the keeper wrote", ["origin"])
-ADVISED = Counter("advisories_total", "Advisories of deliveries that JetStream gave up", ["kind"])
 RECREATED = Counter("streams_recreated_total", "Streams that had vanished and were made anew", ["stream"])
 BYTES = Gauge("stream_bytes", "What a stream takes on disk", ["stream"])
 MESSAGES = Gauge("stream_messages", "Messages in a stream", ["stream"])
 
 
-class Advisory(msgspec.Struct, frozen=True):
-    """What JetStream says when it gives a delivery up; ``type`` ends in ``max_deliver`` or ``terminated``."""
-
-    type: str
-    stream: str
-    consumer: str
-    stream_seq: int
-    deliveries: int = 0
-    reason: str = ""
-
-    @property
-    def kind(self) -> str:
-        """``max_deliver`` or ``terminated``."""
-        return "terminated" if self.type.endswith("terminated") else "max_deliver"
-
-
 class Keeper:
-    """The two tasks of the process, over one connection each time."""
+    """The two tasks of the process, and what they have seen."""
 
     def __init__(self, settings: OperatorSettings) -> None:
         self._settings = settings
-        self._last: dict[str, int] = {}
-        """The highest sequence seen of each stream."""
+        self._seen: dict[str, StreamInfo] = {}
+        """Each stream at the last look."""
+        self._letters: tuple[tuple[int, ...], Tally[str]] = ((), Tally())
+        """Letters by consumer, and the state of the queue when they were counted."""
         self._lag = LagMeter()
-        self.connected = False
-        """True while the streams are looked after."""
+        self._exported: set[str] = set()
+        self.trouble: str | None = "not started"
+        """Why the streams are not looked after; None while they are."""
+        for config in topology.STREAMS:
+            RECREATED.labels(config.name)
 
     async def run(self, _: object = None) -> None:
         """Keep until cancelled, however often NATS goes away."""
-        while True:
-            client = await topology.connect(self._settings.nats_url, "paddock-keeper", self._settings.nats_creds)
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._look_after(client.jetstream()))
-                    tasks.create_task(self._collect(client))
-            finally:
-                self.connected = False
-                await client.close()
+        client = await topology.connect(self._settings.nats_url, "paddock-keeper", self._settings.nats_creds)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._look_after(client.jetstream()))
+                tasks.create_task(self._collect(client.jetstream()))
+        finally:
+            self.trouble = "not connected"
+            await client.close()
 
     async def _look_after(self, js: JetStreamContext) -> None:
         while True:
             try:
-                for config in topology.STREAMS:
-                    await self._keep_stream(js, str(config.name))
-                await self._export(js)
-                self.connected = True
+                missing = [
+                    str(config.name) for config in topology.STREAMS if not await self._keep(js, str(config.name))
+                ]
+                self.trouble = f"no stream {', '.join(missing)}; run `paddock topology apply`" if missing else None
+                if not missing:
+                    await self._export(js)
             except (nats.errors.Error, OSError) as error:
-                self.connected = False
+                self.trouble = f"NATS does not answer: {type(error).__name__}"
                 log.warning("streams not looked after", error=repr(error))
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _keep_stream(self, js: JetStreamContext, name: str) -> None:
-        try:
-            state = (await js.stream_info(name)).state
-        except nats.js.errors.NotFoundError:
-            if name not in self._last:
-                log.critical("stream missing", stream=name, run="paddock topology apply")
-                return
-            config = next(config for config in topology.STREAMS if config.name == name)
-            await js.add_stream(config.evolve(first_seq=self._last[name] + 1))
-            RECREATED.labels(name).inc()
-            log.critical("stream had vanished and was made anew", stream=name, run="paddock events reconcile")
-            return
-        self._last[name] = max(self._last.get(name, 0), state.last_seq)
-        BYTES.labels(name).set(state.bytes)
-        MESSAGES.labels(name).set(state.messages)
-
-    async def _export(self, js: JetStreamContext) -> None:
-        info = await js.stream_info(topology.DEAD_LETTERS, subjects_filter="dlq.>")
-        depths: Tally[str] = Tally()
-        for subject, count in (info.state.subjects or {}).items():
-            depths[subject.split(".")[1]] += count
-        DEPTH.clear()
-        DEPTH.labels("any").set(sum(depths.values()))
-        for consumer, depth in depths.most_common(MOST_CONSUMERS):
-            DEPTH.labels(consumer).set(depth)
-        found = [one for one in await js.consumers_info(topology.EVENTS) if one.config.durable_name]
-        for consumer_info in found[:MOST_CONSUMERS]:
-            self._lag.measure(str(consumer_info.config.durable_name), consumer_info)
-
-    async def _collect(self, client: Client) -> None:
-        js = client.jetstream()
+    async def _collect(self, js: JetStreamContext) -> None:
         while True:
             try:
-                await js.add_consumer(topology.ADVISORIES, _durable())
-                subscription = await js.pull_subscribe_bind(durable=DURABLE, stream=topology.ADVISORIES)
-                while True:
-                    with contextlib.suppress(nats.errors.TimeoutError):
-                        for message in await subscription.fetch(FETCH, timeout=FETCH_SECONDS):
-                            await self._bury(js, message)
+                await advisories.collect(js)
             except (nats.errors.Error, OSError) as error:
                 log.warning("advisories interrupted", error=repr(error))
-                await asyncio.sleep(PAUSE_SECONDS)
+                await asyncio.sleep(advisories.PAUSE_SECONDS)
 
-    async def _bury(self, js: JetStreamContext, message: Msg) -> None:
-        """Make a letter of an advisory, then acknowledge it."""
+    async def _keep(self, js: JetStreamContext, name: str) -> bool:
+        """Look at a stream, make it anew if it was there before; tell whether it is there now."""
         try:
-            advisory = msgspec.json.decode(message.data, type=Advisory)
-        except msgspec.MsgspecError:
-            log.exception("advisory not understood", subject=message.subject)
-            await message.term()
-            return
-        if advisory.stream in {topology.EVENTS, topology.DEAD_LETTERS}:
-            letter = await _letter_of(js, advisory)
-            if letter is not None and await letters.write(js, letter):
-                LETTERS.labels("advisory").inc()
-                log.error("delivery given up", letter=letter.id, subject=letter.subject, tries=letter.tries)
-        await message.ack_sync(timeout=AGAIN_SECONDS)
-        ADVISED.labels(advisory.kind).inc()
+            self._seen[name] = info = await js.stream_info(name)
+        except nats.js.errors.NotFoundError:
+            if name in self._seen:
+                return await self._make_anew(js, self._seen[name])
+            log.critical("stream missing", stream=name, run="paddock topology apply")
+            return False
+        BYTES.labels(name).set(info.state.bytes)
+        MESSAGES.labels(name).set(info.state.messages)
+        return True
+
+    async def _make_anew(self, js: JetStreamContext, was: StreamInfo) -> bool:
+        """Make a stream as it was, the operator's choices included; what it held is gone."""
+        config = was.config.evolve(first_seq=was.state.last_seq + GAP)
+        try:
+            await js.add_stream(config)
+        except nats.js.errors.APIError as error:
+            if error.err_code != NAME_IN_USE:
+                raise
+            return True  # another keeper was first
+        RECREATED.labels(config.name).inc()
+        remedy = {"run": "paddock events reconcile"} if config.name == topology.EVENTS else {}
+        log.critical("stream had vanished and was made anew", stream=config.name, first=config.first_seq, **remedy)
+        return True
+
+    async def _export(self, js: JetStreamContext) -> None:
+        consumers = await _durables(js)
+        letters = await self._count_letters(js)
+        self._export_lag(consumers)
+        DEPTH.clear()
+        ranked = [name for name, _ in letters.most_common()]
+        shown = _first(MOST_CONSUMERS, ranked, (name for name, _ in consumers))
+        for consumer in shown:
+            DEPTH.labels(consumer).set(letters[consumer])
+        DEPTH.labels("others").set(letters.total() - sum(letters[consumer] for consumer in shown))
+
+    def _export_lag(self, consumers: Sequence[tuple[str, ConsumerInfo]]) -> None:
+        shown = dict(consumers[:MOST_CONSUMERS])
+        for name in self._exported - shown.keys():
+            self._lag.forget(name)
+        self._exported = set(shown)
+        for name, info in shown.items():
+            self._lag.measure(name, info)
+
+    async def _count_letters(self, js: JetStreamContext) -> Tally[str]:
+        """Count letters by consumer. JetStream lists each for that, so it is only asked when the queue has changed."""
+        state = self._seen[topology.DEAD_LETTERS].state
+        now = (state.messages, state.first_seq, state.last_seq)
+        if self._letters[0] != now:
+            info = await js.stream_info(topology.DEAD_LETTERS, subjects_filter="dlq.>")
+            subjects = (info.state.subjects or {}).keys()
+            self._letters = (now, Tally(subject.split(".")[1] for subject in subjects))
+        return self._letters[1]
 
 
-async def _letter_of(js: JetStreamContext, advisory: Advisory) -> Letter | None:
-    """Fetch the event that an advisory is about; when it is gone, the letter says so. None: it has a letter."""
-    reason = advisory.reason or f"given up after {advisory.deliveries} deliveries"
-    try:
-        message = await js.get_msg(advisory.stream, advisory.stream_seq)
-        subject, headers, body = message.subject or "", message.headers or {}, message.data or b""
-    except nats.js.errors.NotFoundError:
-        subject, headers, body = "", {}, b""
-        reason += "; the event is no longer in the stream"
-    durable, number = advisory.consumer, str(advisory.stream_seq)
-    if advisory.stream == topology.DEAD_LETTERS:
-        number = f"r{advisory.stream_seq}"
-        with contextlib.suppress(nats.js.errors.NotFoundError):
-            await js.get_last_msg(topology.DEAD_LETTERS, f"dlq.{durable}.{number}")
-            return None
-        durable = headers.get("paddock-consumer", durable)
-        subject = headers.get("paddock-subject", subject)
-    trace = headers.get("traceparent", "").split("-")
-    return Letter(
-        durable=durable,
-        number=number,
-        subject=subject,
-        sequence=advisory.stream_seq,
-        tries=advisory.deliveries,
-        error="Terminated" if advisory.kind == "terminated" else "MaxDeliveries",
-        reason=reason,
-        trace_id=trace[1] if len(trace) > 1 else "",
-        origin="advisory",
-        headers=headers,
-        body=body,
-    )
+async def _durables(js: JetStreamContext) -> list[tuple[str, ConsumerInfo]]:
+    """Return the durables that read events, by name."""
+    found: dict[str, ConsumerInfo] = {}
+    for offset in range(0, MOST_LISTED, PAGE):
+        page = await js.consumers_info(topology.EVENTS, offset=offset)
+        found |= {info.name: info for info in page if info.config.durable_name}
+        if len(page) < PAGE:
+            break
+    return sorted(found.items())
 
 
-def _durable() -> ConsumerConfig:
-    return ConsumerConfig(
-        name=DURABLE,
-        durable_name=DURABLE,
-        deliver_policy=DeliverPolicy.ALL,
-        ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=30,
-        max_deliver=-1,
-        max_ack_pending=FETCH * 2,
-    )
+def _first(most: int, *names: Iterable[str]) -> list[str]:
+    """Return the names in their order, each once, at most so many."""
+    return list(dict.fromkeys(name for several in names for name in several))[:most]
 
 
 def create_app(settings: OperatorSettings) -> Litestar:
@@ -215,12 +177,13 @@ def create_app(settings: OperatorSettings) -> Litestar:
     async def live() -> dict[str, str]:
         return {"status": "alive"}
 
-    @get(["/health/ready", "/health"], include_in_schema=False)
+    @get("/health/ready", include_in_schema=False)
     async def ready() -> Response[dict[str, Any]]:
-        status = "ok" if keeper.connected else "down"
-        detail = None if keeper.connected else "the streams are not looked after: NATS is away, or they are missing"
-        body = {"service": "keeper", "status": status, "detail": detail}
-        return Response(body, status_code=200 if keeper.connected else 503)
+        return Response(_health(keeper), status_code=200 if keeper.trouble is None else 503)
+
+    @get("/health", include_in_schema=False)
+    async def readable() -> dict[str, Any]:
+        return _health(keeper)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -228,8 +191,16 @@ def create_app(settings: OperatorSettings) -> Litestar:
             yield
 
     return Litestar(
-        route_handlers=[live, ready, Metrics], lifespan=[lifespan], openapi_config=None, logging_config=None
+        route_handlers=[live, ready, readable, Metrics],
+        lifespan=[lifespan],
+        openapi_config=None,
+        logging_config=None,
     )
+
+
+def _health(keeper: Keeper) -> dict[str, Any]:
+    status = "ok" if keeper.trouble is None else "down"
+    return {"service": "keeper", "status": status, "detail": keeper.trouble}
 
 
 def keep() -> None:

@@ -4,8 +4,9 @@ import os
 
 from sqlalchemy.engine import make_url
 
-from common import migrate, topology
+from common import migrate
 from common.settings import Settings, SettingsError
+from paddock import streams
 from paddock.broker import connected
 
 
@@ -25,9 +26,9 @@ async def run() -> list[str]:
 
 
 async def apply_topology() -> list[str]:
-    """Create or update the streams of ``NATS_URL``; raise `SettingsError` when NATS does not answer."""
+    """Create or update streams and durables of ``NATS_URL``; raise `SettingsError` when NATS does not answer."""
     async with connected() as client:
-        return await topology.apply(client.jetstream())
+        return await streams.apply(client.jetstream())
 
 
 def _password(service: str) -> str:

@@ -3,8 +3,11 @@
 import argparse
 from collections.abc import Sequence
 
-from paddock import audit, dead_letters, migration, streams
+import msgspec
+
+from paddock import audit, dead_letter_command, migration, streams
 from paddock.broker import connected
+from paddock.dead_letters import LetterError
 
 MOST_ACTS = 10_000
 
@@ -18,22 +21,26 @@ async def run(command: str, arguments: Sequence[str]) -> list[str]:
     try:
         match command:
             case "dlq":
-                return await dead_letters.run(arguments)
+                return await dead_letter_command.run(arguments)
             case "audit":
                 return await _audit(arguments)
             case _:
                 return await _topology(arguments)
-    except dead_letters.LetterError as error:
+    except LetterError as error:
         raise OperatingError(str(error)) from error
 
 
 async def _topology(arguments: Sequence[str]) -> list[str]:
     parser = argparse.ArgumentParser(prog="paddock topology")
     acts = parser.add_subparsers(dest="act", required=True)
-    acts.add_parser("apply", help="create or update the streams")
+    acts.add_parser("apply", help="create or update streams and durables, but for what is the operator's to choose")
     acts.add_parser("check", help="say what differs from the code; code 1 when something does")
-    if parser.parse_args(list(arguments)).act == "apply":
-        return await migration.apply_topology()
+    acts.add_parser("render", help="print streams and durables as resources of NACK")
+    match parser.parse_args(list(arguments)).act:
+        case "apply":
+            return await migration.apply_topology()
+        case "render":
+            return [streams.rendered().rstrip()]
     async with connected() as client:
         found = await streams.differences(client.jetstream())
     if found:
@@ -45,10 +52,14 @@ async def _audit(arguments: Sequence[str]) -> list[str]:
     parser = argparse.ArgumentParser(prog="paddock audit")
     acts = parser.add_subparsers(dest="act", required=True)
     listed = acts.add_parser("list", help="what operators did, oldest first")
-    listed.add_argument("--last", type=int, default=100)
-    last = min(parser.parse_args(list(arguments)).last, MOST_ACTS)
+    listed.add_argument("--last", type=int, default=100, help=f"so many, by default 100, at most {MOST_ACTS}")
+    listed.add_argument("--json", action="store_true")
+    chosen = parser.parse_args(list(arguments))
+    last = min(max(chosen.last, 1), MOST_ACTS)
     async with connected() as client:
         acts_done = await audit.read(client.jetstream(), last)
+    if chosen.json:
+        return [msgspec.json.encode(acts_done).decode()]
     return [
         f"{act.at:%Y-%m-%d %H:%M:%S}  {act.actor}  {act.action}  "
         + " ".join(f"{name}={value}" for name, value in act.facts.items())

@@ -1,20 +1,20 @@
-"""The topology as one object: every stream, and every durable of every service; compared with a server, or rendered.
+"""The topology as one object: every stream, and every durable of ours; applied, compared with a server, or rendered.
 
-Services make their own durables, with these very configurations, and set them right when they drift. On Kubernetes NACK
-may own the streams instead of `paddock topology apply`: `documents` renders what it reads.
+Services make durables that are missing too, with these very configurations, and set them right when they drift. On
+Kubernetes NACK may own all of it instead of `paddock topology apply`: `documents` renders what it reads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import nats.js.errors
 import yaml
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, StreamConfig
+from nats.js.api import ConsumerConfig, ConsumerInfo, StreamConfig
 
 from common import migrate, topology
 from common.consumers import Mode
-from paddock import nats_users
+from paddock import advisories, nats_users
 
 REPLICAS = 3
 """Of the streams on Kubernetes, where there are three servers."""
@@ -26,20 +26,45 @@ STREAM_FIELDS = (
     "max_age",
     "max_msg_size",
     "duplicate_window",
+    "allow_direct",
     "deny_delete",
     "deny_purge",
 )
-CONSUMER_FIELDS = ("filter_subject", "filter_subjects", "ack_policy", "ack_wait", "max_deliver", "max_ack_pending")
+CONSUMER_FIELDS = (
+    "filter_subject",
+    "filter_subjects",
+    "deliver_policy",
+    "ack_policy",
+    "ack_wait",
+    "max_deliver",
+    "max_ack_pending",
+)
 RENDERED = "deploy/k8s/components/nack/topology.yaml"
 
 
 def durables() -> Iterator[tuple[str, ConsumerConfig]]:
-    """Yield stream and configuration of every durable of every service."""
+    """Yield stream and configuration of every durable of every service, and of the keeper's."""
     for service in migrate.SERVICES:
         registry = nats_users.registry(service)
         for consumer in registry.durables() if registry else ():
             if consumer.mode is not Mode.ORDERED:  # those have no durable: their cursors are in the database
                 yield consumer.stream, consumer.config()
+    yield topology.ADVISORIES, advisories.durable()
+
+
+async def apply(js: JetStreamContext) -> list[str]:
+    """Create what is missing and update what differs, but for what is the operator's to choose; say what was done."""
+    lines = await topology.apply(js)
+    made = changed = 0
+    for stream, wanted in durables():
+        live = await _consumer(js, stream, str(wanted.durable_name))
+        if live is None:
+            await js.add_consumer(stream, wanted)
+            made += 1
+        elif any(_compare(live, wanted, CONSUMER_FIELDS)):
+            await js.add_consumer(stream, wanted.evolve(num_replicas=live.num_replicas, metadata=live.metadata))
+            changed += 1
+    return [*lines, f"durables: {made} created, {changed} changed, {len(list(durables())) - made - changed} up to date"]
 
 
 async def differences(js: JetStreamContext) -> list[str]:
@@ -54,16 +79,25 @@ async def differences(js: JetStreamContext) -> list[str]:
         found += [f"stream {stream.name}: {line}" for line in _compare(live, stream, STREAM_FIELDS)]
     for stream_name, wanted in durables():
         name = str(wanted.durable_name)
-        try:
-            config = (await js.consumer_info(stream_name, name)).config
-        except nats.js.errors.NotFoundError:
+        config = await _consumer(js, stream_name, name)
+        if config is None:
             found.append(f"consumer {name} is missing on {stream_name}")
-            continue
-        found += [f"consumer {name}: {line}" for line in _compare(config, wanted, CONSUMER_FIELDS)]
+        else:
+            found += [f"consumer {name}: {line}" for line in _compare(config, wanted, CONSUMER_FIELDS)]
     return found
 
 
-def _compare(live: StreamConfig | ConsumerConfig, wanted: StreamConfig | ConsumerConfig, fields: Any) -> Iterator[str]:  # noqa: ANN401 - names
+async def _consumer(js: JetStreamContext, stream: str, name: str) -> ConsumerConfig | None:
+    try:
+        info: ConsumerInfo = await js.consumer_info(stream, name)
+    except nats.js.errors.NotFoundError:
+        return None
+    return info.config
+
+
+def _compare(
+    live: StreamConfig | ConsumerConfig, wanted: StreamConfig | ConsumerConfig, fields: Sequence[str]
+) -> Iterator[str]:
     for field in fields:
         is_now, should_be = getattr(live, field) or None, getattr(wanted, field) or None
         if _plain(is_now) != _plain(should_be):
@@ -98,6 +132,7 @@ def _stream_resource(config: StreamConfig) -> dict[str, Any]:
             "discard": _plain(config.discard),
             "maxAge": f"{int(config.max_age or 0)}s",
             "maxMsgSize": config.max_msg_size,
+            **({"maxBytes": config.max_bytes} if config.max_bytes else {}),
             "duplicateWindow": f"{int(config.duplicate_window or 0)}s",
             "replicas": REPLICAS,
             "allowDirect": config.allow_direct,
@@ -109,11 +144,7 @@ def _stream_resource(config: StreamConfig) -> dict[str, Any]:
 
 
 def _consumer_resource(stream: str, config: ConsumerConfig) -> dict[str, Any]:
-    filters = (
-        {"filterSubject": config.filter_subject}
-        if config.filter_subject
-        else {"filterSubjects": config.filter_subjects or []}
-    )
+    filters = {"filterSubject": config.filter_subject, "filterSubjects": config.filter_subjects}
     return {
         "apiVersion": "jetstream.nats.io/v1beta2",
         "kind": "Consumer",
@@ -121,7 +152,7 @@ def _consumer_resource(stream: str, config: ConsumerConfig) -> dict[str, Any]:
         "spec": {
             "streamName": stream,
             "durableName": config.durable_name,
-            **filters,
+            **{field: value for field, value in filters.items() if value},
             "deliverPolicy": _plain(config.deliver_policy),
             "ackPolicy": _plain(config.ack_policy),
             "ackWait": f"{int(config.ack_wait or 0)}s",
