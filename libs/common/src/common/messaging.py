@@ -36,6 +36,8 @@ STARVED_SECONDS = 0.5
 WATCH_SECONDS = 10
 START_BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0)
 STOP_SECONDS = 10
+SETTLE_SECONDS = 0.1
+"""What a delivery may take that is on its way to us when we stop: dropped, it would be back only after the ack wait."""
 HAND_BACK_SECONDS = 2
 """What a delivery that was cut short may take to be given back."""
 FIXED = ("filter_subject", "ack_wait", "max_deliver", "max_ack_pending")
@@ -56,6 +58,7 @@ class Bus:
         self._in_hand: set[asyncio.Task[Any]] = set()
         self._handing_back: set[asyncio.Task[None]] = set()
         self._starved = asyncio.Event()
+        self._stopping = False
         self._lag = LagMeter()
         self.connected = False
         """True while the consumers are attached and NATS answers."""
@@ -68,6 +71,7 @@ class Bus:
         attempt = 0
         while True:
             broker = self._broker_running = self._broker()
+            self._stopping = False
             try:
                 await self._serve(broker)
             except (OSError, nats.errors.Error) as error:
@@ -83,6 +87,8 @@ class Bus:
         pulling, self._pulling = self._pulling, []
         broker, self._broker_running = self._broker_running, None
         subscribers: Iterable[Any] = broker.subscribers if broker else []
+        self._stopping = True
+        await asyncio.sleep(SETTLE_SECONDS)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS + HAND_BACK_SECONDS):
                 stopping = (taker.stop() for taker in (*pulling, *subscribers))
@@ -118,9 +124,10 @@ class Bus:
         try:
             await self._watch(client, js)
         finally:
-            for lane in lanes:
-                lane.cancel()
-            await asyncio.gather(*lanes, return_exceptions=True)
+            while lanes:  # before Python 3.12 a fetch, which is an `asyncio.wait_for`, can swallow a cancellation
+                for lane in lanes:
+                    lane.cancel()
+                lanes = list((await asyncio.wait(lanes, timeout=0.5))[1])
 
     async def _watch(self, client: Client, js: JetStreamContext) -> None:
         while True:
@@ -228,10 +235,15 @@ class Bus:
         return subscription
 
     def _patient(self, subscription: JetStreamContext.PullSubscription) -> None:
-        """Make a fetch that fails at once, for its consumer or stream is gone, take its time and tell the watchdog."""
+        """Make a fetch that fails at once, for its consumer or stream is gone, take its time and tell the watchdog.
+
+        While the bus stops nothing is fetched; whoever wants to waits to be cancelled.
+        """
         fetch = subscription.fetch
 
         async def patient(*args: Any, **kwargs: Any) -> list[Msg]:  # noqa: ANN401 - as the library calls it
+            if self._stopping:
+                await asyncio.Event().wait()
             try:
                 return await fetch(*args, **kwargs)
             except TimeoutError:
