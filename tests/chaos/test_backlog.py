@@ -5,7 +5,7 @@ import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -37,7 +37,8 @@ RATE = 300
 GROWTH_BYTES = 100 * 1024 * 1024
 REBUILD_SECONDS = 300
 PROJECTION = "scoring.leaderboard"
-LATE = 500
+LATE = 1500
+PACE_SECONDS = 0.04
 """Teams that come while the rebuild is under way; they are newer than every other."""
 
 FACTS = ("seasons", "rounds", "round_locks", "results", "teams", "lineups", "leagues", "league_members")
@@ -58,7 +59,6 @@ class Circuit:
     admin_url: str
     database: asyncpg.Pool
     service: Process | None = None
-    ids: list[Any] = field(default_factory=list)
 
     def start(self) -> Process:
         """Start the real service."""
@@ -179,12 +179,12 @@ async def scored(circuit: Circuit) -> Circuit:
     """The service has drained the stream and scored three weekends."""
     if circuit.service is None:
         circuit.start()
+    await circuit.settled(EVENTS / RATE)
     await wire.publish(circuit.js, *season.races())
-    await eventually(
-        lambda: circuit.value("SELECT count(*) = 3 FROM scoring.scored_rounds WHERE final"),
-        seconds=EVENTS / RATE,
-        what="three scored rounds",
-    )
+    for number in season.ROUNDS:
+        final = f"SELECT count(*) > 0 FROM scoring.scored_rounds WHERE final AND round = {number}"
+        await eventually(lambda final=final: circuit.value(final), seconds=120, what=f"the score of round {number}")
+        await circuit.database.execute("ANALYZE")  # as autovacuum does within a minute
     await circuit.settled(EVENTS / RATE)
     return circuit
 
@@ -238,12 +238,14 @@ async def test_a_rebuild_under_traffic_loses_no_event_and_fails_no_reader(scored
     await damage(scored)
     done = asyncio.Event()
     readers = [asyncio.create_task(read(scored, done)) for _ in range(3)]
-    traffic = asyncio.create_task(publish_late_ones(scored.js))
+    over = asyncio.Event()
+    traffic = asyncio.create_task(publish_late_ones(scored.js, over))
     begun = time.monotonic()
     rebuild = scored.rebuild(PROJECTION)
     assert await rebuild.wait(REBUILD_SECONDS) == 0, rebuild.log.read_text()
     took = time.monotonic() - begun
     assert not traffic.done(), "there was traffic until the end"
+    over.set()
     await traffic
     await scored.settled()
     done.set()
@@ -260,16 +262,20 @@ def late() -> list[Event]:
     events: list[Event] = []
     for number in range(EVENTS, EVENTS + LATE):
         events += [season.team(number), season.lineup(number), season.joined(number)]
-    events.insert(LATE, season.result(2, SessionKind.RACE, version=2))
-    events.insert(2 * LATE, season.result(1, SessionKind.QUALIFYING, version=2))
+    events.insert(40, season.result(2, SessionKind.RACE, version=2))
+    events.insert(80, season.result(1, SessionKind.QUALIFYING, version=2))
     return events
 
 
-async def publish_late_ones(js: JetStreamContext) -> None:
-    """Publish at a steady pace, for longer than a rebuild takes."""
-    for event in late():
-        await wire.publish(js, event)
-        await asyncio.sleep(0.04)  # a pace, not a wait
+async def publish_late_ones(js: JetStreamContext, over: asyncio.Event) -> None:
+    """Publish at a steady pace, and what is left at once when the rebuild is over."""
+    events = late()
+    while events and not over.is_set():
+        await wire.publish(js, events.pop(0))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PACE_SECONDS):
+                await over.wait()
+    await wire.publish(js, *events)
 
 
 async def read(circuit: Circuit, done: asyncio.Event) -> int:

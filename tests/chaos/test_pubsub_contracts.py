@@ -5,11 +5,14 @@ The contracts are those of Watermill's universal suite, in our words. The last o
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
+import pytest
+import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -30,6 +33,14 @@ SOON = {"BUG_DELAYS_SECONDS": (0.05,) * 4, "OUTAGE_DELAYS_SECONDS": (0.05,) * 5}
 
 Lap = tuple[str, int]
 Before = Callable[[LapDriven | LapTimed], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Hundreds of intended failures, each with a coloured traceback, would take longer than the test."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
 
 
 class Subscriber:
@@ -203,6 +214,8 @@ async def test_a_failure_brings_the_event_back(bench: Any, monkeypatch: Any) -> 
 def soon(monkeypatch: Any) -> None:
     for name, value in SOON.items():
         monkeypatch.setattr(f"common.delivery.{name}", value)
+    for module in ("consumers", "delivery"):
+        monkeypatch.setattr(f"common.{module}.ACK_WAIT_SECONDS", 3)
 
 
 async def test_failures_of_some_do_not_stop_the_others(bench: Any, monkeypatch: Any) -> None:

@@ -40,30 +40,23 @@ def late_acks() -> None:
 
 def die_before_term() -> None:
     """Die between the dead letter and the end of its delivery, once for each file that is not there."""
-    terminate = Msg.term
+    respond, terminate = Msg.respond, Msg.term
 
-    async def die(message: Msg) -> None:
-        marker = os.environ["LAB_DIE_ONCE"]
+    def die_once() -> None:
         try:
-            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+            os.close(os.open(os.environ["LAB_DIE_ONCE"], os.O_CREAT | os.O_EXCL))
         except FileExistsError:
-            return await terminate(message)
+            return
         os._exit(DIED)
 
-    Msg.term = die  # type: ignore[method-assign]
+    async def responding(message: Msg, data: bytes) -> None:
+        if data.startswith(Msg.Ack.Term):
+            die_once()
+        await respond(message, data)
 
+    async def terminating(message: Msg) -> None:
+        die_once()
+        await terminate(message)
 
-def clock_an_hour_early() -> None:
-    """Have a clock that is an hour ahead."""
-    _shift(timedelta(hours=1))
-
-
-def clock_an_hour_late() -> None:
-    """Have a clock that is an hour behind."""
-    _shift(timedelta(hours=-1))
-
-
-def _shift(error: timedelta) -> None:
-    right, seconds = clock.now, time.time
-    clock.now = lambda: right() + error
-    time.time = lambda: seconds() + error.total_seconds()
+    Msg.respond = responding  # type: ignore[method-assign]
+    Msg.term = terminating  # type: ignore[method-assign]
