@@ -1,8 +1,11 @@
 """The README's tour, typed as written: each block in one shell, waiting where the text says to wait."""
 
 import asyncio
+import contextlib
 import json
 import re
+import sqlite3
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,10 +17,12 @@ from devstack.stack import Stack
 
 pytestmark = pytest.mark.e2e
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
 PACE_SECONDS = 30
 END = "--- end of block"
-REGISTER, LEAGUE, LINEUPS, LATE, RESULT = range(5)
+REGISTER, LEAGUE, LINEUPS, LATE, RESULT, SUBSCRIBE = range(6)
+SUBSCRIBED_SECONDS = 15
 
 
 class Shell:
@@ -62,8 +67,14 @@ async def test_the_tour_of_the_readme_works_as_written(
 ) -> None:
     stack = stacks(pace=PACE_SECONDS, seed=24, rounds="1-2", start=datetime.now(UTC) + timedelta(seconds=10))
     tour = README.read_text(encoding="utf-8").replace("http://127.0.0.1:8000", stack.gateway_url)
+    tour = tour.replace("nats://127.0.0.1:4222", stack.nats_url).replace("examples/python", f"{ROOT}/examples/python")
+    tour = tour.replace(".paddock/nats-auth", f"{stack.state.path}/nats-auth")
+    tour = tour.replace(".venv/bin/python ", f"timeout {SUBSCRIBED_SECONDS} {sys.executable} ")
+    tour = tour.replace(
+        ".venv/bin/paddock ", f"PADDOCK_NATS_DIR={stack.state.path}/nats-auth {sys.executable} -m paddock "
+    )
     blocks = re.findall(r"```bash\n(.*?)```", tour, re.DOTALL)
-    assert len(blocks) == RESULT + 1
+    assert len(blocks) == SUBSCRIBE + 1
     visitor = player_at(stack, "visitor")
     await visitor.enter()
     await visitor.market()
@@ -87,5 +98,12 @@ async def test_the_tour_of_the_readme_works_as_written(
         assert [row["team_name"] for row in board["items"]]
         assert points["total"] == sum(asset["points"] for asset in points["rounds"][0]["assets"])
         assert why["total"] == sum(row["points"] for row in why["rows"])
+
+        assert "durable: my-bot" in await shell.type(blocks[SUBSCRIBE])
+        with contextlib.closing(sqlite3.connect(tmp_path / "subscriber.sqlite")) as store:
+            done = [kind for (kind,) in store.execute("SELECT type FROM journal ORDER BY rowid")]
+            winners = dict(store.execute("SELECT race_id, driver_id FROM wins").fetchall())
+        assert {"paddock.results.synced.v1", "paddock.race.finished.v1", "paddock.race.scored.v1"} <= set(done)
+        assert winners
     finally:
         await shell.close()
