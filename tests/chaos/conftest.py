@@ -18,8 +18,7 @@ from nats.js import JetStreamContext
 from devstack.servers import NatsServer, start_nats
 from devstack.testing import Servers
 
-
-LONGEST_FIRST = ("test_kill", "test_storm", "test_outages", "test_crash_points", "test_start_order")
+LONGEST_FIRST = ("test_kill", "test_storm", "test_outages", "test_crash_points", "test_race_storm", "test_start_order")
 """So that nobody waits for one of them alone at the end."""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from lab import wire
 from lab.events import LapDriven
+from lab.process import Process
 
 from common import topology
 from devstack.testing import eventually
@@ -38,16 +39,12 @@ async def test_twenty_deploys_during_slow_handlers_cost_an_event_nothing(bench: 
     await wire.publish(bench.js, LapDriven(car="44", number=1))
     waits = []
     for restart in range(1, RESTARTS + 1):
-
-        async def under_way(wanted: int = restart) -> bool:
-            return len(await begun(bench)) == wanted * len(HANDLERS)
-
-        await eventually(under_way, seconds=15, what=f"the handlers after {restart - 1} restarts")
+        await runs(bench, restart)
         replacement = bench.serve(**work)
-        await eventually(lambda process=replacement: _attached(process), seconds=15, what="the next release")
+        await attached(replacement)
         assert await worker.stop() == 0
         stopped = (await bench.ledger.rows("SELECT max(at) FROM runs WHERE step = 'cancelled'"))[0][0]
-        await eventually(lambda wanted=restart + 1: _count(bench, wanted), seconds=15, what="the redelivery")
+        await runs(bench, restart + 1)
         waits.append(((await begun(bench))[-1][1] - stopped).total_seconds())
         worker = replacement
 
@@ -64,12 +61,20 @@ async def test_twenty_deploys_during_slow_handlers_cost_an_event_nothing(bench: 
     print(f"E14: {RESTARTS} restarts, redelivered after at most {max(waits):.3f} s")  # noqa: T201 - a figure
 
 
-async def _attached(process: Any) -> bool:
-    return bool(await process.status("/health/ready") == 200)
+async def attached(process: Process) -> None:
+    async def ready() -> bool:
+        return await process.status("/health/ready") == 200
+
+    await eventually(ready, seconds=20, what="a release that is ready")
 
 
-async def _count(bench: Any, releases: int) -> bool:
-    return len(await begun(bench)) == releases * len(HANDLERS)
+async def runs(bench: Any, releases: int) -> None:
+    """Wait until the handlers run in so many releases, one after the other."""
+
+    async def under_way() -> bool:
+        return len(await begun(bench)) == releases * len(HANDLERS)
+
+    await eventually(under_way, seconds=15, what=f"the handlers in release {releases}")
 
 
 async def test_a_handler_slower_than_the_ack_wait_runs_once_beside_a_second_replica(bench: Any) -> None:
@@ -83,7 +88,7 @@ async def test_a_handler_slower_than_the_ack_wait_runs_once_beside_a_second_repl
     }
     replicas = [bench.serve(**work) for _ in range(2)]
     for replica in replicas:
-        await eventually(lambda process=replica: _attached(process), seconds=20, what="both replicas")
+        await attached(replica)
     await wire.publish(bench.js, LapDriven(car="44", number=1), LapDriven(car="63", number=1))
 
     async def finished() -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Any
 
 from lab import wire
@@ -78,11 +79,8 @@ async def leader_of(bench: Any, workers: list[Any]) -> Any:
 
 def local_ports(pid: int) -> set[int]:
     """The ports from which a process has TCP connections."""
-    sockets = set()
-    for fd in os.scandir(f"/proc/{pid}/fd"):
-        target = os.readlink(fd.path)
-        if target.startswith("socket:["):
-            sockets.add(target[8:-1])
-    with open(f"/proc/{pid}/net/tcp", encoding="ascii") as table:
-        next(table)
-        return {int(row.split()[1].split(":")[1], 16) for row in table if row.split()[9] in sockets}
+    home = Path(f"/proc/{pid}")
+    targets = [str(fd.readlink()) for fd in (home / "fd").iterdir()]
+    sockets = {target[len("socket:[") : -1] for target in targets if target.startswith("socket:[")}
+    rows = (home / "net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    return {int(row.split()[1].split(":")[1], 16) for row in rows if row.split()[9] in sockets}

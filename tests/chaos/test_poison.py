@@ -59,6 +59,7 @@ async def test_a_failing_event_is_tried_five_times_and_leaves_one_letter_that_te
 
     assert letter.subject == f"dlq.{DURABLE}.{original.metadata.sequence.stream}"
     assert letter.data == encode(bad)
+    assert original.headers is not None
     kept = {name: value for name, value in original.headers.items() if name.startswith("ce-")}
     assert kept.items() <= letter.headers.items()
     trace_id = original.headers["traceparent"].split("-")[1]
@@ -148,7 +149,7 @@ async def test_a_death_between_the_letter_and_the_end_of_its_delivery_leaves_one
 
     async def over() -> bool:
         info = await bench.js.consumer_info(topology.EVENTS, DURABLE)
-        return info.ack_floor.stream_seq == 1
+        return bool(info.ack_floor.stream_seq == 1)
 
     await eventually(over, seconds=20, what="the end of the delivery")
     assert len(await letters_of(bench)()) == 1

@@ -9,7 +9,7 @@ import asyncpg
 from nats.aio.msg import Msg
 from sqlalchemy import Engine, Pool, event
 
-from lab.faults import DIED
+from lab.faults import DIED, put
 
 RECORD = "LAB_POINTS"
 """File that the names of the points are written to, one on each line."""
@@ -86,8 +86,8 @@ def in_consumers() -> None:
         await acknowledge_unheard(message)
         passed.reached("acknowledged")
 
-    Msg.ack_sync = ack_sync  # type: ignore[method-assign]
-    Msg.ack = ack  # type: ignore[method-assign]
+    put(Msg, "ack_sync", ack_sync)
+    put(Msg, "ack", ack)
 
 
 def in_relay() -> None:

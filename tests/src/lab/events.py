@@ -8,7 +8,7 @@ SERVICE = "auth"
 """Whose schema, outbox channel and NATS user the tests borrow, in databases of their own."""
 
 
-class ChunkScored(Event):
+class ChunkScored(Event, frozen=True, kw_only=True):
     """A hundred teams get the points of one part of a race."""
 
     subject: ClassVar[str] = "laps.chunk"
@@ -21,7 +21,7 @@ class ChunkScored(Event):
         return str(self.number)
 
 
-class ChunkBooked(Event):
+class ChunkBooked(Event, frozen=True, kw_only=True):
     """The points of a chunk are with its teams."""
 
     subject: ClassVar[str] = "laps.booked"
@@ -35,7 +35,7 @@ class ChunkBooked(Event):
         return str(self.number)
 
 
-class LapDriven(Event):
+class LapDriven(Event, frozen=True, kw_only=True):
     """A car has crossed the line."""
 
     subject: ClassVar[str] = "laps.driven"
@@ -50,7 +50,7 @@ class LapDriven(Event):
         return self.car
 
 
-class LapTimed(Event):
+class LapTimed(Event, frozen=True, kw_only=True):
     """A lap has its time."""
 
     subject: ClassVar[str] = "laps.timed"

@@ -2,16 +2,19 @@
 
 import asyncio
 import os
-import time
-from datetime import timedelta
 from typing import Any
 
 from nats.aio.msg import Msg
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from common import clock, inbox
+from common import inbox
 
 DIED = 137
+
+
+def put(owner: Any, name: str, value: Any) -> None:
+    """Replace a method of a library."""
+    setattr(owner, name, value)
 
 
 def no_inbox() -> None:
@@ -35,7 +38,7 @@ def late_acks() -> None:
         await asyncio.sleep(0.02)
         return await acknowledge(message, timeout)
 
-    Msg.ack_sync = late  # type: ignore[method-assign]
+    put(Msg, "ack_sync", late)
 
 
 def die_before_term() -> None:
@@ -58,5 +61,5 @@ def die_before_term() -> None:
         die_once()
         await terminate(message)
 
-    Msg.respond = responding  # type: ignore[method-assign]
-    Msg.term = terminating  # type: ignore[method-assign]
+    put(Msg, "respond", responding)
+    put(Msg, "term", terminating)

@@ -8,8 +8,8 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common import outbox
+from common.consumers import Consumers
 from common.errors import UnavailableError
-from common.messaging import Consumers
 from lab.events import SERVICE, ChunkBooked, ChunkScored, LapDriven, LapTimed
 from lab.tables import EFFECTS
 
@@ -30,9 +30,7 @@ class Notebook:
         """Write a row that stays."""
         async with self._lock:
             if self._connection is None or self._connection.is_closed():
-                self._connection = await asyncpg.connect(
-                    self._url, timeout=5, server_settings={"search_path": SERVICE}
-                )
+                self._connection = await asyncpg.connect(self._url, timeout=5, server_settings={"search_path": SERVICE})
             await self._connection.execute(
                 "INSERT INTO runs (handler, key, number, step, process) VALUES ($1, $2, $3, $4, $5)",
                 *(handler, key, number, step, os.getpid()),

@@ -188,7 +188,12 @@ class Ledger:
                         self._url, timeout=5, server_settings={"search_path": self._schema}
                     )
                 return [tuple(row) for row in await self._connection.fetch(query, *arguments, timeout=15)]
-            except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError):
+            except (
+                OSError,
+                asyncpg.PostgresConnectionError,
+                asyncpg.InterfaceError,
+                asyncpg.OperatorInterventionError,
+            ):
                 await self.close()
                 if time.monotonic() > deadline:
                     raise

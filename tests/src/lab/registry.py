@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 
 from common import migrate
-from common.messaging import Consumer, Consumers
+from common.consumers import Consumer, Consumers
 
 
 def services() -> list[str]:

@@ -37,9 +37,7 @@ async def publish(js: JetStreamContext, *events: Event) -> list[UUID]:
     futures = []
     for event, event_id in zip(events, ids, strict=True):
         headers = headers_of(event, event_id)
-        futures.append(
-            await js.publish_async(event.subject, encode(event), stream=topology.EVENTS, headers=headers)
-        )
+        futures.append(await js.publish_async(event.subject, encode(event), stream=topology.EVENTS, headers=headers))
     await asyncio.wait_for(asyncio.gather(*futures), 30)
     return ids
 
@@ -62,9 +60,7 @@ async def prepare_streams(url: str) -> None:
 
 async def read_all(js: JetStreamContext, stream: str, subject: str = ">") -> list[Msg]:
     """Read what a stream holds for a subject."""
-    config = ConsumerConfig(
-        deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, mem_storage=True
-    )
+    config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, mem_storage=True)
     subscription = await js.pull_subscribe(subject, stream=stream, config=config)
     left = (await subscription.consumer_info()).num_pending or 0
     found: list[Msg] = []

@@ -16,9 +16,10 @@ import msgspec
 
 from common import telemetry
 from common.app import serve, service_app
+from common.consumers import Consumers
 from common.db import Database
 from common.log import setup_logging
-from common.messaging import Bus, Consumers
+from common.messaging import Bus
 from common.relay import Relay
 from common.settings import Environment, LogFormat, Settings
 from lab.events import SERVICE
