@@ -90,7 +90,8 @@ def _run(options: argparse.Namespace, screen: Screen) -> str | None:
     def on_ready(ending: threading.Event) -> None:
         screen.step("opening the demo league")
         demo = _open_demo(stack, teams, ending, screen)
-        screen.follow(stack.nats_url)
+        credentials = stack.nats_creds()
+        screen.follow(stack.nats_url, Path(credentials).read_text(encoding="utf-8") if credentials else None)
         screen.welcome(stack, {demo.league_id: seed.LEAGUE} if demo else {}, demo.credentials if demo else None)
 
     return run.run(stack, on_ready=on_ready)

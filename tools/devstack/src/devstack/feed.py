@@ -23,12 +23,15 @@ INACTIVE_SECONDS = 30.0
 """After which NATS forgets a consumer whose reader died."""
 
 
-async def follow(url: str, kinds: tuple[type[Event], ...], on_ready: Callable[[], None]) -> AsyncGenerator[Event, None]:
+async def follow(
+    url: str, kinds: tuple[type[Event], ...], on_ready: Callable[[], None], credentials: str | None = None
+) -> AsyncGenerator[Event, None]:
     """Yield the last `SeasonSynced` and then every event of ``kinds`` published from now on, for ever.
 
-    ``on_ready`` is called once when no event published later can be missed.
+    ``on_ready`` is called once when no event published later can be missed. ``credentials`` is the text of the
+    operator's credentials file, where NATS asks for one.
     """
-    client = await topology.connect(url, "paddock-screen")
+    client = await topology.connect(url, "paddock-screen", credentials)
     try:
         stream = client.jetstream()
         position: int | None = None

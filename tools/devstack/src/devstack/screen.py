@@ -67,15 +67,16 @@ class Screen:
         """Something happened."""
         self._print(f"{_clock()}  {_plain(line)}")
 
-    def follow(self, nats_url: str) -> None:
+    def follow(self, nats_url: str, credentials: str | None) -> None:
         """Learn the season and tell events from now on, in a thread that ends with the process."""
-        threading.Thread(target=self._follow, args=(nats_url,), name="devstack-feed", daemon=True).start()
+        threading.Thread(target=self._follow, args=(nats_url, credentials), name="devstack-feed", daemon=True).start()
         self._following.wait(READY_SECONDS)
         self._calendar.wait(CALENDAR_SECONDS)
 
-    def _follow(self, nats_url: str) -> None:
+    def _follow(self, nats_url: str, credentials: str | None) -> None:
         async def tell() -> None:
-            async with contextlib.aclosing(feed.follow(nats_url, TOLD, self._following.set)) as events:
+            following = feed.follow(nats_url, TOLD, self._following.set, credentials)
+            async with contextlib.aclosing(following) as events:
                 async for event in events:
                     line = self._story.tell(event, clock.now())
                     if self._story.known:
