@@ -1,4 +1,4 @@
-"""A FastStream application for events of Paddock: race.finished, race.scored, results.synced, results.amended.
+"""A FastStream application for events of Paddock: `HANDLERS` says which.
 
 Written by `paddock events generate-app` from an AsyncAPI document. What you change is `handlers.py`; this file,
 `models.py` and `store.py` can be written anew when the document has new events.

@@ -70,10 +70,6 @@ def application(document: Document, patterns: Sequence[str]) -> dict[str, str]:
     folder = files("paddock").joinpath("pages/faststream")
     app = folder.joinpath("app.py.txt").read_text(encoding="utf-8")
     readme = folder.joinpath("README.md").read_text(encoding="utf-8")
-    told = "\n".join(
-        textwrap.wrap(f"A FastStream application for events of Paddock: {', '.join(subjects)}.", COLUMNS - 4)
-    )
-    app = app.replace("A FastStream application for events of Paddock: SUBJECTS.", told)
     return {
         "app.py": app.replace("HANDLER_ROWS", rows).replace("FIRST_SUBJECT", subjects[0]),
         HANDLERS: _handlers(messages),
