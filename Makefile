@@ -55,8 +55,10 @@ lint: $(VENV)/.dev ## Style, import contracts, sizes
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-cache
 
-types: $(VENV)/.dev ## mypy --strict on sources and tests
+types: $(VENV)/.dev ## mypy --strict on sources, tests and examples
 	@$(BIN)/mypy libs services gateway tools tests bench deploy conftest.py
+	@$(BIN)/mypy examples/python-subscriber/subscriber.py
+	@$(BIN)/mypy examples/faststream-subscriber
 
 fmt: $(VENV)/.dev ## Format, and fix what can be fixed
 	@$(BIN)/ruff check --fix .
