@@ -137,8 +137,9 @@ class Rebuild:
                         await self._replay(session, messages, last)
             async with self._shadow.transaction() as session:
                 await self._revisit(session)
-                await self._projection.derive(session)
             await self._shadow.analyze()
+            async with self._shadow.transaction() as session:
+                await self._projection.derive(session)
             if (await self._js.stream_info(topology.EVENTS)).state.last_seq - last <= NEAR:
                 break
         await self._require_a_whole_inbox()

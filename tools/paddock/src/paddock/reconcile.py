@@ -87,7 +87,11 @@ class Reconciliation:
     async def __aenter__(self) -> Self:
         for service in migrate.SERVICES:
             settings = {"role": migrate.role_of(service), "search_path": service}
-            self._outboxes[service] = await asyncpg.connect(self._admin_url, timeout=10, server_settings=settings)
+            connection = await asyncpg.connect(self._admin_url, timeout=10, server_settings=settings)
+            if await connection.fetchval("SELECT to_regclass('outbox') IS NOT NULL"):
+                self._outboxes[service] = connection
+            else:
+                await connection.close()
         return self
 
     async def __aexit__(self, *_: object) -> None:
