@@ -44,6 +44,9 @@ AGAIN_SECONDS = 0.25
 """Before another look at events that are due but could not be sent, as a timer that somebody is just moving."""
 
 SHARE_SECONDS = 2.0
+OBSERVE_SECONDS = 1.0
+"""Between two looks at the whole outbox while events come without a pause."""
+
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0)
 PARTITIONS = 16
 _PARTITION = f"(hashtext(key) & {PARTITIONS - 1})"
@@ -181,6 +184,7 @@ class Relay:
 
     async def _serve(self, connection: asyncpg.Connection, link: asyncio.Task[Client], mine: Partitions) -> None:
         publisher: Publisher | None = None
+        clock, observe_at = asyncio.get_running_loop(), 0.0
         while True:
             self._wake.clear()
             if link.done():
@@ -189,6 +193,9 @@ class Relay:
                     raise ConnectionResetError("NATS is away; another relay may reach it")
                 publisher = publisher or Publisher(client)
                 await self._drain(connection, publisher, mine)
+                if self._wake.is_set() and clock.time() < observe_at:
+                    continue
+            observe_at = clock.time() + OBSERVE_SECONDS
             state = await connection.fetchrow(_STATE, mine.held)
             telemetry.OUTBOX_PENDING.set(state["due"])
             telemetry.OUTBOX_OLDEST.set(state["oldest"])
