@@ -1,15 +1,16 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from devstack.plan import SERVICES, Addresses, Plan, child_names, paddock
+from devstack.plan import KEEPER, SERVICES, Addresses, Plan, child_names, paddock
 from devstack.program import Child
 from devstack.season import Season, Source
 
 ADDRESSES = Addresses(
-    ports={name: 9000 + n for n, name in enumerate(("trackside", *SERVICES, "gateway"))},
+    ports={name: 9000 + n for n, name in enumerate(("trackside", *SERVICES, KEEPER, "gateway"))},
     database_url="postgresql://postgres@127.0.0.1:5432/postgres",
     nats_url="nats://127.0.0.1:4222",
     redis_url="redis://127.0.0.1:6379/0",
@@ -18,11 +19,11 @@ ADDRESSES = Addresses(
 )
 
 
-def planned(source: Source = "sim", environ: Mapping[str, str] | None = None) -> Plan:
+def planned(source: Source = "sim", environ: Mapping[str, str] | None = None, addresses: Addresses = ADDRESSES) -> Plan:
     start = datetime(2026, 3, 1, 12, tzinfo=UTC)
     folder = "/data/jolpica" if source == "recorded" else None
     season = Season(source=source, year=2026, seed=7, pace=120, start=start, recorded=folder)
-    return paddock(ADDRESSES, season, environ or {})
+    return paddock(addresses, season, environ or {})
 
 
 def child(plan: Plan, name: str) -> Child:
@@ -37,8 +38,15 @@ def test_each_service_gets_its_own_role_and_no_other_services_password() -> None
         assert not [value for value in env.values() for other in others if f"{other}-secret" in value]
 
 
-def test_the_gateway_gets_no_database() -> None:
-    assert "DATABASE_URL" not in child(planned(), "gateway").env
+@pytest.mark.parametrize("name", ["gateway", KEEPER])
+def test_who_keeps_nothing_gets_no_database(name: str) -> None:
+    assert "DATABASE_URL" not in child(planned(), name).env
+
+
+def test_the_keeper_reads_with_the_operators_credentials() -> None:
+    folder = Path("/state/creds")
+    plan = planned(addresses=replace(ADDRESSES, nats_credentials=folder))
+    assert child(plan, KEEPER).env["NATS_CREDS_FILE"] == "/state/creds/paddock.creds"
 
 
 def test_an_administrators_url_from_outside_reaches_the_preparation_only() -> None:

@@ -10,6 +10,7 @@ from devstack.program import Child
 from devstack.season import Season
 
 SERVICES = ("auth", "ingest", "leagues", "scoring", "analytics", "webhooks")
+KEEPER = "keeper"
 HOST = "127.0.0.1"
 EAGER_POLLING = {
     "INGEST_POLL_SECONDS": "1",
@@ -80,7 +81,8 @@ class Plan:
 
 def child_names(season: Season) -> tuple[str, ...]:
     """Who needs a port, without the gateway."""
-    return SERVICES if season.source == "live" else ("trackside", *SERVICES)
+    ours = (*SERVICES, KEEPER)
+    return ours if season.source == "live" else ("trackside", *ours)
 
 
 def paddock(addresses: Addresses, season: Season, environ: Mapping[str, str]) -> Plan:
@@ -90,6 +92,7 @@ def paddock(addresses: Addresses, season: Season, environ: Mapping[str, str]) ->
     shared |= {"NATS_URL": addresses.nats_url, "REDIS_URL": addresses.redis_url}
     shared |= {f"{name.upper()}_URL": addresses.url(name) for name in SERVICES}
     services = tuple(_service(name, addresses, shared | _extra(name, addresses, season, environ)) for name in SERVICES)
+    keeper = _keeper(addresses, shared)
     own = {"PORT": str(addresses.ports["gateway"]), **addresses.credentials_of("gateway")}
     gateway = _python("gateway", addresses, shared | own)
     simulator = () if season.source == "live" else (_trackside(addresses, season, environ),)
@@ -111,7 +114,7 @@ def paddock(addresses: Addresses, season: Season, environ: Mapping[str, str]) ->
     return Plan(
         early=simulator,
         prepare=prepare,
-        tiers=(services, (gateway,)),
+        tiers=((*services, keeper), (gateway,)),
         credentials=credentials if addresses.nats_keys else None,
     )
 
@@ -130,6 +133,17 @@ def _service(name: str, addresses: Addresses, env: Mapping[str, str]) -> Child:
     own = {"PORT": str(addresses.ports[name]), "DATABASE_URL": addresses.database_url_of(name)}
     own |= addresses.credentials_of(name)
     return _python(name, addresses, {**env, **own})
+
+
+def _keeper(addresses: Addresses, env: Mapping[str, str]) -> Child:
+    own = {"PORT": str(addresses.ports[KEEPER]), **addresses.credentials_of("paddock")}
+    return Child(
+        name=KEEPER,
+        argv=(sys.executable, "-m", "paddock.keeper"),
+        url=addresses.url(KEEPER),
+        env={**env, **own},
+        forked=True,
+    )
 
 
 def _extra(name: str, addresses: Addresses, season: Season, inherited: Mapping[str, str]) -> dict[str, str]:
