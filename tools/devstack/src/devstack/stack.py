@@ -152,10 +152,10 @@ class Stack:
             home=self.state.path,
             passwords={name: self.state.secret(f"database-{name}") for name in plan.SERVICES},
             nats_keys=self._authority.folder if "nats" in missing else None,
-            nats_credentials=self._credentials_folder("nats" in missing),
+            nats_credentials=self._credentials_folder(embedded="nats" in missing),
         )
 
-    def _credentials_folder(self, embedded: bool) -> Path | None:  # noqa: FBT001 - said by the only caller
+    def _credentials_folder(self, *, embedded: bool) -> Path | None:
         if embedded:
             return self._authority.folder / "creds"
         given = self._environ.get("NATS_CREDS_DIR")

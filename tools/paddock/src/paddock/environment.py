@@ -8,6 +8,7 @@ import msgspec
 from common.migrate import SERVICES
 from common.settings import Settings, is_secret
 from paddock import documents
+from paddock.nats_command import OperatorSettings
 
 DEPLOYABLES = (*SERVICES, "gateway")
 
@@ -21,6 +22,7 @@ def example() -> str:
         own = _lines(kind, own=set(Settings.__struct_fields__))
         if own:
             lines += ["", f"# --- {deployable}", *own]
+    lines += ["", "# --- the operator's command", *_lines(OperatorSettings, own=set(Settings.__struct_fields__))]
     return "\n".join(lines) + "\n"
 
 
