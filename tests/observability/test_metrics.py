@@ -10,6 +10,7 @@ from uuid import uuid4
 import aiohttp
 import httpx
 import pytest
+from lab import monitoring
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -136,7 +137,20 @@ async def test_every_process_exports_what_it_must(stack: Stack) -> None:
         name: REQUIRED[name] - {family.name for family in found} for name, found in families.items() if name in REQUIRED
     }
     assert {name: lacking for name, lacking in missing.items() if lacking} == {}
-    assert set(families) | {"keeper"} == set(REQUIRED)
+    assert set(families) == set(REQUIRED)
+
+
+async def test_dashboard_and_alerts_ask_for_nothing_that_is_not_exported(stack: Stack) -> None:
+    families = {family.name: family for found in (await exported(stack)).values() for family in found}
+    recorded = {str(rule.get("record")) for rule in monitoring.rules()}
+    for asked in monitoring.selectors():
+        if asked.metric in recorded | {"up"}:
+            continue
+        names = asked.families & families.keys()
+        assert names, f"{asked.where}: nobody exports {asked.metric}"
+        family = families[names.pop()]
+        unknown = asked.labels - monitoring.OWN_LABELS - {name for sample in family.samples for name in sample.labels}
+        assert not family.samples or not unknown, f"{asked.where}: {asked.metric} has no {unknown}"
 
 
 async def test_every_name_says_its_unit_and_every_metric_what_it_is(stack: Stack) -> None:
