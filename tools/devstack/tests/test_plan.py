@@ -81,6 +81,13 @@ def test_a_live_season_has_no_simulator_and_polls_as_politely_as_the_service_doe
     assert own == {"INGEST_URL", "INGEST_SEASON"}
 
 
+@pytest.mark.parametrize(("source", "allowed"), [("sim", True), ("recorded", True), ("live", False)])
+def test_webhooks_go_to_this_machine_in_a_playground_only(source: Source, *, allowed: bool) -> None:
+    env = child(planned(source), "webhooks").env
+    assert (env.get("WEBHOOKS_ALLOW_PRIVATE") == "true") is allowed
+    assert (env.get("WEBHOOKS_ALLOW_HTTP") == "true") is allowed
+
+
 def test_a_recorded_season_comes_from_its_folder() -> None:
     argv = " ".join(child(planned("recorded"), "trackside").argv)
     assert argv.endswith("--season 2026 --recorded /data/jolpica")
