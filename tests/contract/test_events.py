@@ -121,3 +121,12 @@ def test_every_durable_has_a_name_of_its_own() -> None:
         for consumer in import_module(f"{service}.consumers").consumers.all
     ]
     assert len(durables) == len(set(durables)) > 10
+
+
+def test_every_committed_document_about_events_is_what_the_code_says() -> None:
+    stale = [
+        path
+        for path, text in events.documents().items()
+        if not (ROOT / "docs" / path).exists() or (ROOT / "docs" / path).read_text(encoding="utf-8") != text
+    ]
+    assert stale == []

@@ -70,7 +70,7 @@ def test_every_event_gets_a_handler_under_its_type(tmp_path: Path) -> None:
     assert app.count("AckPolicy.MANUAL") == 2
 
 
-@pytest.mark.parametrize("subjects", [EVERYTHING, "race.>,results.>", "user.registered"])
+@pytest.mark.parametrize("subjects", [EVERYTHING, "user.registered"])
 def test_what_it_writes_is_formatted_linted_and_typed(tmp_path: Path, subjects: str) -> None:
     generated(tmp_path / "examples", subjects)
     tools = Path(sys.executable).parent
