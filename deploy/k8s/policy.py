@@ -22,12 +22,12 @@ OWN_CONNECTIONS = {"ingest": 2, "scoring": 2}
 """Outside the pool: 1 of the relay, and those of the poller and of the scorer."""
 PLAIN = {"PADDOCK_ENV", "NATS_CREDS_FILE"}
 """Variables whose value is no secret: the second names a file."""
-USERS = {"migrate": "paddock", "keep": "paddock", "keeper": "paddock"}
+USERS = {"migrate": "paddock", "keeper": "paddock"}
 """Who is known to NATS by another name than its own: the operator's commands."""
 NAME = "app.kubernetes.io/name"
 COMPONENT = "app.kubernetes.io/component"
 APPS = migrate.SERVICES
-DEPLOYABLES = (*APPS, "gateway")
+DEPLOYABLES = (*APPS, "keeper", "gateway")
 
 FLOWS = {
     "auth": {"database:5432", "broker:4222"},
@@ -37,6 +37,7 @@ FLOWS = {
     "analytics": {"database:5432", "broker:4222"},
     "webhooks": {"database:5432", "broker:4222", "auth:8000", "internet:443", "internet:8443"},
     "gateway": {"cache:6379", "broker:4222", *(f"{app}:8000" for app in APPS)},
+    "keeper": {"broker:4222"},
     "migrate": {"database:5432", "broker:4222"},
     "ingress": {"gateway:8000"},
     "monitoring": {f"{name}:8000" for name in DEPLOYABLES},

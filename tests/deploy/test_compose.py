@@ -16,6 +16,7 @@ from common.settings import Settings, is_secret
 from devstack import wheels
 from devstack.plan import EAGER_POLLING
 from paddock import nats_command
+from paddock.broker import OperatorSettings
 from paddock.documents import settings_class
 
 ROOT = Path(__file__).parents[2]
@@ -26,10 +27,10 @@ DEPLOYABLES = (*APPS, "gateway")
 SERVERS = ("postgres", "nats", "valkey")
 OPEN_NETWORKS = {"gateway": {"edge"}, "webhooks": {"subscribers"}}
 """Who is on a network that leads outside: the one who lets in, and the one who sends to subscribers."""
-IMAGES = {"migrate": "cli", "nats-init": "cli"}
+IMAGES = {"migrate": "cli", "nats-init": "cli", "keeper": "cli"}
 ONCE = ("migrate", "nats-init")
 """Run to their ends before others start."""
-CREDENTIALS = {**{name: name for name in DEPLOYABLES}, "migrate": "paddock"}
+CREDENTIALS = {**{name: name for name in DEPLOYABLES}, "migrate": "paddock", "keeper": "paddock"}
 """Whose NATS credentials each mounts."""
 
 
@@ -63,7 +64,7 @@ def _of(name: str, spec: dict[str, Any], compose: dict[str, Any]) -> list[str]:
             condition == ("service_completed_successfully" if other in ONCE else "service_healthy")
             for other, condition in after.items()
         ),
-        "starts before the migration": name not in APPS or "migrate" in after,
+        "starts before the migration": name not in {*APPS, "keeper"} or "migrate" in after,
         "mounts the NATS keys of another": keys == ([f"creds/{CREDENTIALS[name]}"] if name in CREDENTIALS else keys)
         and (name in (*CREDENTIALS, "nats", "nats-init") or not keys),
         "has an image without a version": ":" in spec["image"] and not spec["image"].endswith(":latest"),
@@ -123,7 +124,7 @@ def written(env_file: Path) -> dict[str, str]:
 
 def test_the_file_keeps_every_rule() -> None:
     assert problems(COMPOSE) == []
-    assert set(COMPOSE["services"]) == {*DEPLOYABLES, *SERVERS, *ONCE, "trackside"}
+    assert set(COMPOSE["services"]) == {*DEPLOYABLES, *SERVERS, *ONCE, "keeper", "trackside"}
 
 
 @pytest.mark.parametrize(
@@ -145,6 +146,7 @@ def test_the_file_keeps_every_rule() -> None:
         ("trackside", {"healthcheck": {"disable": True}}, "is not checked"),
         ("gateway", {"depends_on": {"auth": {"condition": "service_started"}}}, "waits for less than health"),
         ("auth", {"depends_on": {}}, "starts before the migration"),
+        ("keeper", {"depends_on": {}}, "starts before the migration"),
         ("auth", {"volumes": ["nats-auth:/nats"]}, "mounts the NATS keys of another"),
         ("auth", {"volumes": COMPOSE["services"]["scoring"]["volumes"]}, "mounts the NATS keys of another"),
         ("trackside", {"volumes": ["nats-auth:/nats"]}, "mounts the NATS keys of another"),
@@ -184,6 +186,14 @@ def test_every_secret_comes_from_the_environment_and_stops_the_start_when_it_is_
         with pytest.raises(KeyError, match=r"secrets\.py"):
             interpolated({name: environment[name]}, {})
     assert written.keys() >= {name for name in secret if name != "DATABASE_URL"}
+
+
+def test_the_keeper_starts_in_production_on_what_it_is_given() -> None:
+    environment = interpolated(COMPOSE["services"]["keeper"]["environment"], {})
+    assert environment.pop("NATS_CREDS_FILE") == "/nats/nats.creds"
+    assert not [name for name in environment if "PASSWORD" in name or "DATABASE" in name]
+    assert OperatorSettings.load(environment).nats_url == "nats://nats:4222"
+    assert COMPOSE["services"]["keeper"]["command"] == ["keep"]
 
 
 def test_a_service_knows_only_its_own_role() -> None:

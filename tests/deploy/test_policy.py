@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from common import migrate
+from paddock.broker import OperatorSettings
 from paddock.documents import settings_class
 
 ROOT = Path(__file__).parents[2]
@@ -213,6 +214,16 @@ def test_a_deployable_starts_in_production_on_what_its_pod_is_given(rendered: li
     assert set(own) <= _variables(deployable)
     settings = settings_class(deployable).load(shared | dict.fromkeys(own, "x" * 40))
     assert settings.paddock_env == "production"
+
+
+def test_the_keeper_starts_in_production_on_what_its_pod_is_given(rendered: list[Document]) -> None:
+    shared = next(it["data"] for it in rendered if it["kind"] == "ConfigMap")
+    deployment = next(it for it in rendered if it["kind"] == "Deployment" and it["metadata"]["name"] == "keeper")
+    own = [item["name"] for item in container(deployment)["env"]]
+    assert own == ["NATS_URL", "NATS_CREDS_FILE"]
+    settings = OperatorSettings.load(shared | {"NATS_URL": "nats://nats:4222"})
+    assert settings.paddock_env == "production"
+    assert container(deployment)["args"] == ["keep"]
 
 
 def test_the_migration_is_given_the_password_of_every_role(rendered: list[Document]) -> None:
