@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -183,7 +184,7 @@ async def scored(circuit: Circuit) -> Circuit:
     await wire.publish(circuit.js, *season.races())
     for number in season.ROUNDS:
         final = f"SELECT count(*) > 0 FROM scoring.scored_rounds WHERE final AND round = {number}"
-        await eventually(lambda final=final: circuit.value(final), seconds=120, what=f"the score of round {number}")
+        await eventually(partial(circuit.value, final), seconds=120, what=f"the score of round {number}")
         await circuit.database.execute("ANALYZE")  # as autovacuum does within a minute
     await circuit.settled(EVENTS / RATE)
     return circuit
@@ -310,12 +311,11 @@ async def control(circuit: Circuit) -> dict[str, str]:
     async with engine.begin() as connection:
         await connection.execute(text("CREATE SCHEMA control"))
         await connection.run_sync(metadata.create_all)
-        for table in metadata.sorted_tables:
-            names = ", ".join(table.c.keys())
-            copy = (
-                f"INSERT INTO {table.name} ({names}) OVERRIDING SYSTEM VALUE SELECT {names} FROM scoring.{table.name}"
-            )
+        for name in (*FACTS, *DERIVED, "assets", "prices"):
+            names = ", ".join(metadata.tables[name].c.keys())
+            copy = f"INSERT INTO {name} ({names}) OVERRIDING SYSTEM VALUE SELECT {names} FROM scoring.{name}"
             await connection.execute(text(copy))
+            await connection.execute(text(f"ANALYZE {name}"))
     sessions = async_sessionmaker(engine)
     async with sessions() as session, session.begin():
         await apply(session, consumers, late())

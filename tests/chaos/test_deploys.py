@@ -8,8 +8,12 @@ from lab import wire
 from lab.events import LapDriven
 from lab.process import Process
 
+import pytest
+
 from common import topology
 from devstack.testing import eventually
+
+pytestmark = pytest.mark.timed
 
 RESTARTS = 20
 HANDLER_SECONDS = 10.0

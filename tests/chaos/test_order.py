@@ -8,7 +8,11 @@ from typing import Any
 from lab import wire
 from lab.events import LapDriven
 
+import pytest
+
 from devstack.testing import eventually
+
+pytestmark = pytest.mark.timed
 
 CARS = 50
 LAPS = 200

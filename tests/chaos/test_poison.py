@@ -15,6 +15,8 @@ from common import topology
 from common.contracts import encode
 from devstack.testing import eventually
 
+pytestmark = pytest.mark.timed
+
 SCALE = 10
 """A hundredth of 1, 5, 25 and 60 s would be lost in the noise of a busy machine; a tenth is not."""
 DELAYS = [1 / SCALE, 5 / SCALE, 25 / SCALE, 60 / SCALE]

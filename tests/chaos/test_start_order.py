@@ -16,6 +16,8 @@ from common import migrate
 from devstack.servers import start_nats, start_postgres, start_valkey
 from devstack.testing import PASSWORD, Servers
 
+pytestmark = pytest.mark.timed
+
 SERVERS = ("nats", "postgres", "valkey")
 ALIVE_SECONDS = 5.0
 READY_SECONDS = 10.0

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from lab import tables, wire
@@ -76,7 +77,7 @@ class Arena:
     async def open(cls, lab: Lab, postgres: PostgresServer, broker: NatsServer, faults: Sequence[str]) -> "Arena":
         """Make a fresh database with waiting events, fresh streams, and start."""
         chance = random.Random(SEED)  # noqa: S311 - a storm, not a secret
-        url = await tables.make_database(postgres.url, f"storm_{chance.randrange(10**6)}_{len(faults)}_{id(chance)}")
+        url = await tables.make_database(postgres.url, f"storm_{uuid4().hex[:12]}")
         await refill(url)
         async with wire.connected(broker.url) as js:
             await topology.apply(js)
