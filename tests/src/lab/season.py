@@ -119,30 +119,30 @@ def races() -> list[Event]:
     return locks + [result(number, kind) for number in ROUNDS for kind in KINDS]
 
 
-def team(number: int) -> TeamCreated:
-    """A team that is there before the season."""
+def team(number: int, *, in_time: bool = True) -> TeamCreated:
+    """A team that is there before the season, or one that comes after the last lock."""
     return TeamCreated(
         team_id=UUID(int=number),
         user_id=UUID(int=10_000_000 + number),
         name=f"Team {number:07d}",
         season=YEAR,
-        created_at=START - timedelta(days=2),
+        created_at=START - timedelta(days=2) if in_time else starts_at(ROUNDS[-1]) + timedelta(days=2),
     )
 
 
-def lineup(number: int, version: int = 1) -> LineupSubmitted:
-    """A team's line-up, which follows from its number."""
+def lineup(number: int, version: int = 1, effective_round: int | None = None) -> LineupSubmitted:
+    """A team's line-up, which follows from its number; each version plays from the round of that number on."""
     luck = random.Random(number * 7 + version)  # noqa: S311 - no secret
     return LineupSubmitted(
         team_id=UUID(int=number),
         user_id=UUID(int=10_000_000 + number),
         season=YEAR,
-        effective_round=version,
+        effective_round=effective_round or version,
         lineup_version=version,
         drivers=sorted(luck.sample(DRIVERS, 5)),
         constructors=sorted(luck.sample(CONSTRUCTORS, 2)),
         cost=900,
-        submitted_at=starts_at(version) - timedelta(days=1),
+        submitted_at=starts_at(effective_round or version) - timedelta(days=1),
     )
 
 

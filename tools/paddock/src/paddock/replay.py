@@ -21,6 +21,8 @@ log = get_logger(__name__)
 
 PAGE = 1000
 RECREATE_TRIES = 5
+NOT_TO_BE_CHANGED = 10012
+"""JetStream's code for a durable that is there already and begins elsewhere."""
 
 
 async def replay(
@@ -62,14 +64,12 @@ async def _found(js: JetStreamContext, durable: str) -> ConsumerInfo:
 async def _reset(js: JetStreamContext, info: ConsumerInfo, start: int) -> None:
     """Reset a consumer where the server can do that, from 2.14 on, else make it anew with its own configuration."""
     durable = info.name
-    bounded = info.config.deliver_policy in {DeliverPolicy.BY_START_SEQUENCE, DeliverPolicy.BY_START_TIME}
-    if info.config.deliver_policy is DeliverPolicy.ALL or (bounded and start >= (info.config.opt_start_seq or 0)):
-        try:
-            await js.reset_consumer(topology.EVENTS, durable, start)
-        except (nats.js.errors.ConsumerInvalidResetError, nats.js.errors.ServiceUnavailableError) as error:
-            log.debug("not reset but made anew", error=repr(error))
-        else:
-            return
+    try:
+        await js.reset_consumer(topology.EVENTS, durable, start)
+    except (nats.js.errors.ConsumerInvalidResetError, nats.js.errors.ServiceUnavailableError) as error:
+        log.debug("not reset but made anew", error=repr(error))
+    else:
+        return
     config = info.config.evolve(
         deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=start, opt_start_time=None
     )
@@ -77,7 +77,9 @@ async def _reset(js: JetStreamContext, info: ConsumerInfo, start: int) -> None:
         await js.delete_consumer(topology.EVENTS, durable)
         try:
             await js.add_consumer(topology.EVENTS, config)
-        except nats.js.errors.BadRequestError:  # its service was quicker, with a configuration of its own
+        except nats.js.errors.APIError as refusal:  # its service was quicker, with a configuration of its own
+            if refusal.err_code != NOT_TO_BE_CHANGED:
+                raise
             continue
         return
     raise EventCommandError(f"{durable} is made again by its service all the time; stop the service for the replay")

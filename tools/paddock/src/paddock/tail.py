@@ -1,6 +1,6 @@
 """`paddock events tail`: what is and was in the stream, a line for each event. It reads, and leaves nothing behind."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 
 import msgspec
@@ -51,7 +51,7 @@ async def _last(js: JetStreamContext, subjects: list[str], end: int, count: int)
         span *= 8
 
 
-async def events(js: JetStreamContext, subjects: list[str], start: int, *, follow: bool) -> AsyncIterator[Msg]:
+async def events(js: JetStreamContext, subjects: list[str], start: int, *, follow: bool) -> AsyncGenerator[Msg, None]:
     """Read from ``start`` to what is the end now, or for ever."""
     async with Reader(js, subjects, start) as reader:
         if follow:
