@@ -73,7 +73,7 @@ async def collect(js: JetStreamContext) -> None:
     while True:
         try:
             [message] = await subscription.fetch(1, timeout=FETCH_SECONDS)
-        except nats.errors.TimeoutError:
+        except TimeoutError:
             await js.consumer_info(topology.ADVISORIES, DURABLE)  # raises when the silence is because it is gone
             continue
         await take(js, message)

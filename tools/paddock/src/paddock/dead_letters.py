@@ -120,7 +120,7 @@ async def every(js: JetStreamContext, consumer: str | None = None) -> AsyncItera
             left -= len(messages)
             for message in messages:
                 yield read(message)
-    except nats.errors.TimeoutError:
+    except TimeoutError:
         return  # somebody else has taken the rest meanwhile
     finally:
         await js.delete_consumer(topology.DEAD_LETTERS, made.name)
