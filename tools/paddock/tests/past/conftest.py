@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from lab import season, wire
 from nats.js import JetStreamContext
 from sqlalchemy.engine import make_url
 
@@ -19,6 +18,7 @@ from common.contracts import Event, encode
 from common.settings import Environment
 from devstack.servers import NatsServer, start_nats
 from devstack.testing import PASSWORD, Servers, eventually, running
+from lab import season, wire
 from paddock import audit
 
 HOUR = timedelta(hours=1)

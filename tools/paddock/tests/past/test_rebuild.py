@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from lab import season, wire
 from msgspec.structs import replace
 
 from analytics import consumers as analytics_consumers
 from common import topology
 from common.contracts.ingest import Race
 from devstack.testing import eventually, running
+from lab import season, wire
 from paddock import shadow
 from paddock.projections import PROJECTIONS, Projection
 from paddock.rebuild import Rebuild

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from lab import wire
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from common import topology
 from devstack.testing import eventually, running
+from lab import wire
 from paddock.replay import replay
 from paddock.stored import EventCommandError
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from lab import season, wire
 from nats.aio.msg import Msg
 
 from common import clock, topology
 from common.contracts.ingest import SessionKind
+from lab import season, wire
 from paddock import tail
 from paddock.stored import EventCommandError, instant
 
