@@ -9,14 +9,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from lab import tables, wire
-from lab.events import SERVICE
-from lab.process import Lab, Ledger, Process
-from lab.worker import Work
 from nats.js import JetStreamContext
 
 from devstack.servers import NatsServer, start_nats
 from devstack.testing import Servers
+from lab import tables, wire
+from lab.events import SERVICE
+from lab.process import Lab, Ledger, Process
+from lab.worker import Work
 
 LONGEST_FIRST = ("test_kill", "test_storm", "test_outages", "test_crash_points", "test_race_storm", "test_start_order")
 """So that nobody waits for one of them alone at the end."""

@@ -7,12 +7,12 @@ from typing import Any
 
 import nats.errors
 import nats.js.errors
-from lab import wire
-from lab.events import LapDriven
 from nats.js import JetStreamContext
 
 from common import topology
 from common.contracts import encode
+from lab import wire
+from lab.events import LapDriven
 
 DEATHS = 30
 PUBLISHERS = 50

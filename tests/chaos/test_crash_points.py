@@ -18,12 +18,6 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
-from lab import crash, registry, wire
-from lab.events import LapDriven
-from lab.faults import DIED
-from lab.process import Lab, Process
-from lab.tables import EFFECTS
-from lab.worker import Work
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from sqlalchemy import insert, text
@@ -38,6 +32,12 @@ from common.db import Database
 from common.settings import Settings
 from devstack.servers import NatsServer, start_nats
 from devstack.testing import PASSWORD, Servers, eventually
+from lab import crash, registry, wire
+from lab.events import LapDriven
+from lab.faults import DIED
+from lab.process import Lab, Process
+from lab.tables import EFFECTS
+from lab.worker import Work
 
 pytestmark = pytest.mark.timeout(400)
 

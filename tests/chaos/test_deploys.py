@@ -4,14 +4,13 @@ import asyncio
 import itertools
 from typing import Any
 
-from lab import wire
-from lab.events import LapDriven
-from lab.process import Process
-
 import pytest
 
 from common import topology
 from devstack.testing import eventually
+from lab import wire
+from lab.events import LapDriven
+from lab.process import Process
 
 pytestmark = pytest.mark.timed
 

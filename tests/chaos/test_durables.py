@@ -5,12 +5,12 @@ import time
 from typing import Any
 
 import pytest
-from lab import wire
-from lab.events import ChunkScored, LapDriven, LapTimed
 from nats.js.api import ConsumerConfig
 
 from common import topology
 from devstack.testing import eventually
+from lab import wire
+from lab.events import ChunkScored, LapDriven, LapTimed
 
 RECREATED_SECONDS = 15
 RECONCILED_SECONDS = 30

@@ -5,12 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lab import wire
-from lab.events import LapDriven
-
 import pytest
 
 from devstack.testing import eventually
+from lab import wire
+from lab.events import LapDriven
 
 pytestmark = pytest.mark.timed
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
-from lab import wire
-from lab.events import LapDriven
-from lab.wire import Wire
 
 from common import topology
 from devstack.testing import eventually
+from lab import wire
+from lab.events import LapDriven
+from lab.wire import Wire
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -8,12 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from lab import wire
-from lab.events import LapDriven
 
 from common import topology
 from common.contracts import encode
 from devstack.testing import eventually
+from lab import wire
+from lab.events import LapDriven
 
 pytestmark = pytest.mark.timed
 

@@ -13,8 +13,6 @@ from uuid import uuid4
 
 import pytest
 import structlog
-from lab import wire
-from lab.events import SERVICE, LapDriven, LapTimed
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,6 +25,8 @@ from common.messaging import Bus
 from common.relay import Relay
 from common.settings import Settings
 from devstack.testing import eventually
+from lab import wire
+from lab.events import SERVICE, LapDriven, LapTimed
 
 MANY = 100
 SECONDS = 30.0

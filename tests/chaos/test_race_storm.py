@@ -9,13 +9,13 @@ from typing import Any
 
 import asyncpg
 import pytest
-from lab import wire
-from lab.process import Lab, Ledger, Process
 
 from common import clock, migrate, topology
 from common.contracts.ingest import Car, CarStatus, ResultsAmended, ResultsSynced, ResultStatus, SessionKind
 from devstack.servers import start_nats, start_postgres
 from devstack.testing import PASSWORD, Servers, eventually
+from lab import wire
+from lab.process import Lab, Ledger, Process
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import registry, wire
-from lab.process import Lab, Process
 
 from common import migrate
 from devstack.servers import start_nats, start_postgres, start_valkey
 from devstack.testing import PASSWORD, Servers
+from lab import registry, wire
+from lab.process import Lab, Process
 
 pytestmark = pytest.mark.timed
 

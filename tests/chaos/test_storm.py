@@ -14,10 +14,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from lab import tables, wire
-from lab.events import SERVICE, ChunkScored
-from lab.process import Lab, Ledger, Process
-from lab.worker import Work
 from sqlalchemy import text
 
 from common import outbox, topology
@@ -25,6 +21,10 @@ from common.db import Database
 from common.settings import Settings
 from devstack.servers import NatsServer, PostgresServer, start_nats, start_postgres
 from devstack.testing import eventually
+from lab import tables, wire
+from lab.events import SERVICE, ChunkScored
+from lab.process import Lab, Ledger, Process
+from lab.worker import Work
 
 pytestmark = pytest.mark.timeout(400)
 
