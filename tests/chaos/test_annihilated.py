@@ -18,7 +18,9 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
 PACE_SECONDS = 10
 CALM_PACE_SECONDS = 5
-ROUNDS = 4
+START_SECONDS = 18
+"""From the beginning of the start to the first session; teams must be entered by then."""
+ROUNDS = 3
 STRUCK = 2
 SEED = 23
 TEAMS = 5
@@ -58,7 +60,7 @@ async def enter(stack: Stack, player_at: Callable[..., Any], make_lineups: Calla
 
 
 def season(stacks: Callable[..., Stack], pace: float) -> Stack:
-    return stacks(pace=pace, seed=SEED, rounds=f"1-{ROUNDS}", start=datetime.now(UTC) + timedelta(seconds=8))
+    return stacks(pace=pace, seed=SEED, rounds=f"1-{ROUNDS}", start=datetime.now(UTC) + timedelta(seconds=START_SECONDS))
 
 
 async def outcome(watch: Any) -> list[Any]:
