@@ -14,8 +14,6 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
-from lab import season, wire
-from lab.process import Lab, Process
 from nats.js import JetStreamContext
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
@@ -27,6 +25,8 @@ from common.contracts import Event
 from common.contracts.ingest import SessionKind
 from devstack.servers import start_nats
 from devstack.testing import PASSWORD, Servers, eventually
+from lab import season, wire
+from lab.process import Lab, Process
 from scoring import rebuilding
 from scoring.consumers import consumers
 from scoring.models import metadata

@@ -12,9 +12,6 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
-from lab import wire
-from lab.events import SERVICE, LapDriven
-from lab.process import Process
 from sqlalchemy import text
 
 from common import clock, outbox, topology
@@ -22,6 +19,9 @@ from common.db import Database
 from common.relay import PARTITION_LOCK_KEY, PARTITIONS
 from common.settings import Settings
 from devstack.testing import eventually
+from lab import wire
+from lab.events import SERVICE, LapDriven
+from lab.process import Process
 
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("relay"), pytest.mark.timeout(420)]
 
