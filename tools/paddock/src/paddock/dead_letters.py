@@ -4,6 +4,7 @@ A redrive goes to ``redrive.<service>.<durable>``, which the service's own redri
 second one from having an effect. Every act is written to the stream `AUDIT` first.
 """
 
+import contextlib
 import re
 from collections.abc import AsyncIterator
 
@@ -46,7 +47,7 @@ async def redrive(js: JetStreamContext, letter_id: str) -> str:
     }
     place = f"redrive.{service}.{letter.durable}"
     await js.publish(place, letter.body, stream=topology.DEAD_LETTERS, headers=headers, timeout=ACK_SECONDS)
-    await js.delete_msg(topology.DEAD_LETTERS, sequence)
+    await _take_away(js, letter_id, sequence)
     return f"{letter_id}: given back to {letter.durable}"
 
 
@@ -60,8 +61,17 @@ async def drop(js: JetStreamContext, letter_id: str) -> str:
         "reason": letter.reason,
     }
     await audit.record(js, "dlq.drop", letter=letter_id, **facts)
-    await js.delete_msg(topology.DEAD_LETTERS, sequence)
+    await _take_away(js, letter_id, sequence)
     return f"{letter_id}: dropped; the event itself stays in {topology.EVENTS} until it is too old"
+
+
+async def _take_away(js: JetStreamContext, letter_id: str, sequence: int) -> None:
+    try:
+        await js.delete_msg(topology.DEAD_LETTERS, sequence)
+    except nats.js.errors.APIError:
+        with contextlib.suppress(LetterError):  # somebody else has taken it away meanwhile
+            await find(js, letter_id)
+            raise
 
 
 async def find(js: JetStreamContext, letter_id: str) -> tuple[Letter, int]:
