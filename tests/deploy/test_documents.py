@@ -23,11 +23,7 @@ def declared() -> set[str]:
 
 def test_the_page_names_every_metric_and_no_other() -> None:
     row = r"^\| (`[a-z]+_[a-z_]+(?:\{.*?\})?`.*?) \|"
-    named = {
-        name
-        for names in re.findall(row, PAGE, re.MULTILINE)
-        for name in re.findall(r"`([a-z]+_[a-z_]+)", names)
-    }
+    named = {name for names in re.findall(row, PAGE, re.MULTILINE) for name in re.findall(r"`([a-z]+_[a-z_]+)", names)}
     assert named == declared()
 
 

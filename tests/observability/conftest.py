@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import pytest
+
+from devstack.servers import NatsServer, PostgresServer, start_nats, start_postgres
 from lab import tables, wire
 from lab.process import Lab, Process
 from lab.worker import Work
-
-from devstack.servers import NatsServer, PostgresServer, start_nats, start_postgres
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ from uuid import uuid4
 import aiohttp
 import httpx
 import pytest
-from lab import monitoring
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from devstack.stack import Stack
+from lab import monitoring
 
 SERIES = 2000
 REQUESTS = 10_000

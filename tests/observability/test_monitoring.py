@@ -8,6 +8,7 @@ import shutil
 import subprocess
 
 import pytest
+
 from lab import monitoring
 
 OPERATIONS = monitoring.FOLDER.parents[1] / "docs" / "operations.md"

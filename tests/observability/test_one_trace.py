@@ -15,7 +15,6 @@ from uuid import uuid4
 import httpx
 import msgspec
 import pytest
-from lab.collector import Collector, Seen
 
 from common import outbox
 from common.contracts.ingest import SessionKind
@@ -24,6 +23,7 @@ from common.db import Database
 from common.settings import Environment, Settings
 from devstack.stack import Stack
 from devstack.testing import eventually
+from lab.collector import Collector, Seen
 
 PARENT = "00f067aa0ba902b7"
 

@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 import httpx
-from lab.process import Process
 
 from common import liveness
 from devstack.testing import eventually
+from lab.process import Process
 
 if TYPE_CHECKING:
     from tests.observability.conftest import Bench
