@@ -87,16 +87,15 @@ async def take(js: JetStreamContext, message: Msg) -> None:
         log.exception("advisory not understood", subject=message.subject)
         await message.term()
         return
-    if advisory.stream in {topology.EVENTS, topology.DEAD_LETTERS}:
+    if advisory.reason == letters.WRITTEN:
+        LETTERS.labels("bus").inc()
+    elif advisory.stream in {topology.EVENTS, topology.DEAD_LETTERS}:
         await _bury(js, advisory)
         ADVISED.labels(advisory.kind).inc()
     await message.ack_sync(timeout=ACK_SECONDS)
 
 
 async def _bury(js: JetStreamContext, advisory: Advisory) -> None:
-    if advisory.reason == letters.WRITTEN:
-        LETTERS.labels("bus").inc()
-        return
     letter = await _letter(js, advisory)
     if letter is not None and await letters.write(js, letter):
         LETTERS.labels("advisory").inc()
