@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from common import telemetry, topology
+from common import letters, telemetry, topology
 from common.consumers import Consumer, Consumers, Mode
 from common.db import Database
 from common.delivery import Batch, Delivery, Desk, bury
@@ -225,7 +225,7 @@ class Bus:
             unknown = PoisonError("no_such_consumer", f"no consumer for {message.subject} in this release")
             number = f"r{message.metadata.sequence.stream}"
             await bury(desk.js, consumer.durable, message.subject, message, unknown, 1, number)
-            return await message.term()
+            return await letters.end(message)
 
         return receive
 

@@ -5,8 +5,6 @@ left is what JetStream gives up by itself: deliveries to the durable of somebody
 terminated. The advisories are kept in a stream, so those that came while nobody read them are only late.
 """
 
-import contextlib
-
 import msgspec
 import nats.errors
 import nats.js.errors
@@ -97,13 +95,13 @@ async def take(js: JetStreamContext, message: Msg) -> None:
 
 async def _bury(js: JetStreamContext, advisory: Advisory) -> None:
     letter = await _letter(js, advisory)
-    if letter is not None and await letters.write(js, letter):
+    if await letters.write(js, letter):
         LETTERS.labels("advisory").inc()
         log.error("delivery given up", letter=letter.id, subject=letter.subject, tries=letter.tries)
 
 
-async def _letter(js: JetStreamContext, advisory: Advisory) -> Letter | None:
-    """Make the letter of an advisory; when its event is gone, the letter says so. None: there is one already."""
+async def _letter(js: JetStreamContext, advisory: Advisory) -> Letter:
+    """Make the letter of an advisory; when its event is gone, the letter says so."""
     reason = advisory.reason or f"given up after {advisory.deliveries} deliveries"
     try:
         message = await js.get_msg(advisory.stream, advisory.stream_seq)
@@ -114,9 +112,6 @@ async def _letter(js: JetStreamContext, advisory: Advisory) -> Letter | None:
     consumer, number = advisory.consumer, str(advisory.stream_seq)
     if advisory.stream == topology.DEAD_LETTERS:  # a redriven letter, which names the consumer it went to
         number = f"r{advisory.stream_seq}"
-        with contextlib.suppress(nats.js.errors.NotFoundError):
-            await js.get_last_msg(topology.DEAD_LETTERS, f"dlq.{consumer}.{number}")
-            return None
         consumer = headers.get("paddock-consumer", consumer)
         subject = headers.get("paddock-subject", subject)
     trace = headers.get("traceparent", "").split("-")
