@@ -16,8 +16,8 @@ from devstack.testing import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
-PACE_SECONDS = 10
-CALM_PACE_SECONDS = 5
+PACE_SECONDS = 8
+CALM_PACE_SECONDS = 4
 START_SECONDS = 18
 """From the beginning of the start to the first session; teams must be entered by then."""
 ROUNDS = 3

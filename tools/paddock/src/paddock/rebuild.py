@@ -9,6 +9,7 @@ For the swap writers are shut out for as long as it takes to replay what came la
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -249,6 +250,7 @@ class Rebuild:
         try:
             async with self._shadow.transaction() as session:
                 await self._shadow.shut_out_writers(session, LOCK_MILLISECONDS)
+                begun = time.monotonic()
                 last = (await self._js.stream_info(topology.EVENTS)).state.last_seq
                 async with Reader(self._js, self._subjects, self._sequence + 1) as reader:
                     while self._sequence < last:
@@ -261,4 +263,5 @@ class Rebuild:
         except BaseException:
             self._sequence = sequence
             raise
+        self._report(f"swapped; writers waited for {time.monotonic() - begun:.1f} s")
         return lines

@@ -125,14 +125,15 @@ async def test_an_interrupted_rebuild_goes_on_and_one_of_another_stream_begins_a
         await first.run()
     said: list[str] = []
     await rebuild(past, said).run()
-    assert said == ["going on after event 4"]
+    assert said[0] == "going on after event 4"
     assert await state(past) == before
     again = rebuild(past)
     again._swap = stop  # type: ignore[assignment,method-assign]
     with pytest.raises(StoppedError):
         await again.run()
+    said.clear()
     await rebuild(past, said).run(anew=True)
-    assert len(said) == 1
+    assert [line.split(";")[0] for line in said] == ["swapped"]
 
 
 async def test_a_stream_without_its_beginning_is_refused_unless_what_is_older_is_kept(past: Any, weekend: Any) -> None:
