@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from common.contracts.event import Event
+from common.contracts.event import REGISTRY, Event
 
 SERVICE = "auth"
 """Whose schema, outbox channel and NATS user the tests borrow, in databases of their own."""
@@ -62,3 +62,7 @@ class LapTimed(Event, frozen=True, kw_only=True):
     def key(self) -> str:
         """The car."""
         return self.car
+
+
+for _own in (ChunkScored, ChunkBooked, LapDriven, LapTimed):
+    del REGISTRY[_own.subject]  # other tests in the same process hold the documents against the catalogue

@@ -10,8 +10,6 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from lab import tables, wire
-from lab.events import SERVICE, LapDriven
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from sqlalchemy import text
@@ -23,6 +21,8 @@ from common.relay import PARTITIONS, Relay
 from common.settings import Settings
 from devstack.servers import NatsServer, start_nats
 from devstack.testing import Servers, eventually
+from lab import tables, wire
+from lab.events import SERVICE, LapDriven
 
 
 @dataclass

@@ -6,12 +6,12 @@ Each transaction writes the lap and its event. A line on standard output says th
 import asyncio
 import sys
 
-from lab.events import SERVICE, LapDriven
 from sqlalchemy import text
 
 from common import outbox
 from common.db import Database
 from common.settings import Settings
+from lab.events import SERVICE, LapDriven
 
 
 async def drive(url: str, car: str) -> None:

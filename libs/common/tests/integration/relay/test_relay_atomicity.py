@@ -9,12 +9,12 @@ from typing import Any
 
 import asyncpg
 import msgspec
-from lab.events import SERVICE, LapDriven
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from common import outbox
 from common.db import Database
+from lab.events import SERVICE, LapDriven
 
 TRANSACTIONS = 1000
 WRITERS = 8

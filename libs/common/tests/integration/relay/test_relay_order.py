@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import asyncpg
 import msgspec
-from lab.events import SERVICE, LapDriven
 from nats.js import JetStreamContext
 
 from common import outbox, topology
 from devstack.testing import eventually
+from lab.events import SERVICE, LapDriven
 
 WRITERS = 16
 SECONDS = 8

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from lab.events import SERVICE, LapDriven
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +16,7 @@ from common.consumers import Consumers
 from common.messaging import Bus
 from common.relay import Publisher
 from devstack.testing import eventually
+from lab.events import SERVICE, LapDriven
 
 EVENTS = 1000
 CARS = 20

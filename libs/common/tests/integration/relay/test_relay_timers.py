@@ -5,13 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
-from lab import wire
-from lab.events import LapDriven
 from sqlalchemy import text
 
 from common import clock, outbox
 from common.relay import Publisher, drain_batch
 from devstack.testing import eventually
+from lab import wire
+from lab.events import LapDriven
 
 EVERY = list(range(16))
 
