@@ -60,7 +60,8 @@ async def enter(stack: Stack, player_at: Callable[..., Any], make_lineups: Calla
 
 
 def season(stacks: Callable[..., Stack], pace: float) -> Stack:
-    return stacks(pace=pace, seed=SEED, rounds=f"1-{ROUNDS}", start=datetime.now(UTC) + timedelta(seconds=START_SECONDS))
+    start = datetime.now(UTC) + timedelta(seconds=START_SECONDS)
+    return stacks(pace=pace, seed=SEED, rounds=f"1-{ROUNDS}", start=start)
 
 
 async def outcome(watch: Any) -> list[Any]:
