@@ -153,7 +153,7 @@ def resident_bytes(process: Process) -> int:
 
 async def test_a_hundred_thousand_waiting_events_are_drained_in_bounded_memory(circuit: Circuit) -> None:
     service = circuit.start()
-    await eventually(lambda: circuit.value("SELECT count(*) FROM scoring.inbox"), seconds=60, what="the first effect")
+    await eventually(lambda: circuit.value("SELECT count(*) FROM scoring.inbox"), seconds=180, what="the first effect")
     begun, first = time.monotonic(), await circuit.value("SELECT count(*) FROM scoring.inbox")
     memory = [resident_bytes(service)]
 
