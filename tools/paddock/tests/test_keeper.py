@@ -14,6 +14,7 @@ import httpx
 import nats
 import nats.errors
 import pytest
+from litestar import Litestar
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -22,12 +23,15 @@ from nats.js.errors import NotFoundError
 from prometheus_client.parser import text_string_to_metric_families
 
 from common import letters, topology
+from common.app import in_background
 from devstack import ports, spawn
 from devstack.nats import NatsServer
 from devstack.preload import Nursery
 from devstack.servers import start_nats
 from devstack.testing import eventually
 from paddock import advisories
+from paddock import keeper as keeping
+from paddock.broker import OperatorSettings
 
 DELIVERIES = 3
 TRACE = "a" * 32
@@ -399,6 +403,44 @@ async def test_a_stream_that_an_operator_has_changed_is_not_touched(js: JetStrea
     assert (kept.max_age, kept.max_bytes) == (7 * 24 * 3600, 10_000_000)
     await topology.apply(js)
     assert (await js.stream_info(topology.EVENTS)).config.max_bytes == 10_000_000
+
+
+async def test_a_connection_that_is_closed_for_good_is_made_anew(
+    server: NatsServer, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "LOOK_SECONDS", 0.1)
+    await js.stream_info(topology.EVENTS)
+    kept = keeping.Keeper(OperatorSettings(nats_url=server.url))
+
+    async def well() -> bool:
+        return kept.trouble is None
+
+    async with in_background(Litestar(), [("keeper", kept.run)]):
+        await eventually(well, seconds=30, what="the first look")
+        first = kept.client
+        assert first is not None
+        await first.close()  # as when NATS refuses the credentials of a connection that comes back
+
+        async def another() -> bool:
+            return kept.client is not first and kept.trouble is None
+
+        await eventually(another, seconds=30, what="a look over another connection")
+
+
+async def test_a_keeper_that_starts_before_nats_waits_for_it(
+    server: NatsServer, js: JetStreamContext, start: Start
+) -> None:
+    await js.stream_info(topology.EVENTS)
+    server.kill()
+    early = start()
+
+    async def alive() -> bool:
+        return (await early.status("/health/live"))[0] == 200
+
+    await eventually(alive, seconds=60, what="a sign of life")
+    assert (await early.status("/health/ready"))[0] == 503
+    server.restart()
+    await early.ready()
 
 
 async def test_an_outage_of_nats_is_told_and_waited_out(server: NatsServer, js: JetStreamContext, start: Start) -> None:

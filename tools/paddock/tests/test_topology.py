@@ -1,6 +1,8 @@
 """The topology is one object: what is applied, checked and rendered for NACK is the same, field by field."""
 
+import asyncio
 import re
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from common import topology
 from devstack.nats import NatsServer
 from devstack.servers import start_nats
 from paddock import operating, streams
+from paddock.__main__ import main
 
 ROOT = Path(__file__).parents[3]
 DAY_SECONDS = 24 * 3600
@@ -199,6 +202,26 @@ async def test_a_difference_in_a_field_of_a_durable_is_told_and_mended(applied: 
 def _by_name() -> Iterator[tuple[str, ConsumerConfig]]:
     for _, config in streams.durables():
         yield str(config.durable_name), config
+
+
+def test_a_difference_ends_the_command_with_an_error(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NATS_URL", server.url)
+    monkeypatch.setattr(sys, "argv", ["paddock", "topology", "apply"])
+    main()
+    assert "durables: " in capsys.readouterr().out
+    asyncio.run(_delete(server.url))
+    monkeypatch.setattr(sys, "argv", ["paddock", "topology", "check"])
+    with pytest.raises(SystemExit, match="consumer scoring_redrive is missing on DLQ") as ended:
+        main()
+    assert ended.value.code not in (0, None)
+
+
+async def _delete(url: str) -> None:
+    client = await nats.connect(url)
+    await client.jetstream().delete_consumer(topology.DEAD_LETTERS, "scoring_redrive")
+    await client.close()
 
 
 async def test_what_is_missing_is_told_and_made(applied: JetStreamContext) -> None:

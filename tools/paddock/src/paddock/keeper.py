@@ -17,6 +17,7 @@ from typing import Any
 import nats.errors
 import nats.js.errors
 from litestar import Litestar, Response, get
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo, StreamInfo
 from prometheus_client import Counter, Gauge
@@ -40,6 +41,7 @@ MOST_CONSUMERS = 200
 PAGE = 256
 """Consumers that JetStream lists at once."""
 MOST_LISTED = 16 * PAGE
+NOT_CONNECTED = "NATS does not answer, or does not let us in"
 
 DEPTH = Gauge("dlq_depth", "Dead letters that nobody has redriven or dropped", ["consumer"])
 RECREATED = Counter("streams_recreated_total", "Streams that had vanished and were made anew", ["stream"])
@@ -58,23 +60,28 @@ class Keeper:
         """Letters by consumer, and the state of the queue when they were counted."""
         self._lag = LagMeter()
         self._exported: set[str] = set()
-        self.trouble: str | None = "not started"
+        self.client: Client | None = None
+        self.trouble: str | None = NOT_CONNECTED
         """Why the streams are not looked after; None while they are."""
         for config in topology.STREAMS:
             RECREATED.labels(config.name)
 
     async def run(self, _: object = None) -> None:
         """Keep until cancelled, however often NATS goes away."""
-        client = await topology.connect(self._settings.nats_url, "paddock-keeper", self._settings.nats_creds)
+        client = self.client = await topology.connect(
+            self._settings.nats_url, "paddock-keeper", self._settings.nats_creds
+        )
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._look_after(client.jetstream()))
+                tasks.create_task(self._look_after(client))
                 tasks.create_task(self._collect(client.jetstream()))
         finally:
-            self.trouble = "not connected"
+            self.trouble = NOT_CONNECTED
             await client.close()
 
-    async def _look_after(self, js: JetStreamContext) -> None:
+    async def _look_after(self, client: Client) -> None:
+        """Look at the streams again and again; raise when the connection is closed for good: there must be another."""
+        js = client.jetstream()
         while True:
             try:
                 missing = [
@@ -86,6 +93,8 @@ class Keeper:
             except (nats.errors.Error, OSError) as error:
                 self.trouble = f"NATS does not answer: {type(error).__name__}"
                 log.warning("streams not looked after", error=repr(error))
+                if client.is_closed:
+                    raise
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _collect(self, js: JetStreamContext) -> None:
