@@ -13,6 +13,8 @@ from devstack.stack import Stack
 
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos")]
 
+START_SECONDS = 25
+"""For a stack to start and eight teams to enter, beside other tests on the same two cores."""
 PACE_SECONDS = 14
 CALM_PACE_SECONDS = 5
 VICTIMS = ("auth", "ingest", "leagues", "scoring", "analytics", "gateway", "nats", "valkey", "postgres")
@@ -41,7 +43,7 @@ async def enter(stack: Stack, player_at: Callable[[Stack, str], Any], make_lineu
 
 
 def season(stacks: Callable[..., Stack], pace: float) -> Stack:
-    return stacks(pace=pace, seed=SEED, rounds=ROUNDS, start=datetime.now(UTC) + timedelta(seconds=8))
+    return stacks(pace=pace, seed=SEED, rounds=ROUNDS, start=datetime.now(UTC) + timedelta(seconds=START_SECONDS))
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import time
+from datetime import timedelta
 from typing import Any
 
 from nats.aio.msg import Msg
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from common import inbox
+from common import clock, inbox
 
 DIED = 137
 
@@ -63,3 +65,19 @@ def die_before_term() -> None:
 
     put(Msg, "respond", responding)
     put(Msg, "term", terminating)
+
+
+def clock_an_hour_early() -> None:
+    """Have a clock that is an hour ahead."""
+    _shift(timedelta(hours=1))
+
+
+def clock_an_hour_late() -> None:
+    """Have a clock that is an hour behind."""
+    _shift(timedelta(hours=-1))
+
+
+def _shift(error: timedelta) -> None:
+    right, seconds = clock.now, time.time
+    put(clock, "now", lambda: right() + error)
+    put(time, "time", lambda: seconds() + error.total_seconds())
