@@ -92,6 +92,7 @@ class Counting:
 @pytest.fixture
 async def service(database: Database, settings: Settings, js: JetStreamContext) -> AsyncIterator[Counting]:
     await js.purge_stream(topology.EVENTS)
+    await js.purge_stream(topology.DEAD_LETTERS)  # what other tests on the same server could not process
     counting = Counting(database, settings)
     task = asyncio.create_task(counting.bus.run())
     yield counting
