@@ -14,7 +14,7 @@ from lab.process import Process
 if TYPE_CHECKING:
     from tests.observability.conftest import Bench
 
-OUTAGE_SECONDS = 12.0
+OUTAGE_SECONDS = 60.0
 BOUND_SECONDS = 5.0
 
 
