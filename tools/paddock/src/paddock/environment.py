@@ -8,7 +8,7 @@ import msgspec
 from common.migrate import SERVICES
 from common.settings import Settings, is_secret
 from paddock import documents
-from paddock.nats_command import OperatorSettings
+from paddock.broker import OperatorSettings
 
 DEPLOYABLES = (*SERVICES, "gateway")
 

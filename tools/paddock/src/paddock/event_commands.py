@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from common.log import setup_logging
 from common.settings import Settings
 from paddock import tail
+from paddock.broker import OperatorSettings
 from paddock.projections import PROJECTIONS, Projection
 from paddock.rebuild import Rebuild
 from paddock.reconcile import Reconciliation
@@ -23,17 +24,11 @@ TROUBLE = (EventCommandError, nats.errors.Error, OSError, SQLAlchemyError, async
 """What a command reports in one line."""
 
 
-class OperatorSettings(Settings, frozen=True, kw_only=True):
-    """The settings of a command that an operator runs, with the database URL of an administrator where it needs one."""
-
-    def refuse_defaults(self) -> None:
-        """Nothing is refused: a command that is given no database does not open one."""
-
-
 def run(arguments: Sequence[str]) -> None:
     """Run `paddock events …` and print what it says. Raises one of `TROUBLE`; wrong arguments end the process."""
     chosen = _parser().parse_args(list(arguments))
-    settings = msgspec.structs.replace(OperatorSettings.load(), log_level="WARNING")
+    told = OperatorSettings.load()
+    settings = msgspec.structs.replace(told, log_level="WARNING", nats_creds=told.credentials())
     setup_logging("paddock", settings)
     works = {"tail": _tail, "replay": _replay, "rebuild": _rebuild, "reconcile": _reconcile}
     try:

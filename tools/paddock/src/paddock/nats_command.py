@@ -4,30 +4,18 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import nats.errors
 
 from common import clock
-from common.settings import Settings, described
 from paddock import nats_users
+from paddock.broker import OperatorSettings
 from paddock.nats_authority import Authority, FolderError
 from paddock.nats_keys import KeyBrokenError
 from paddock.subscribers import MAX_DELIVER, SubscriberError, Subscribers, check_name, check_subjects, push
 
 TROUBLE = (FolderError, KeyBrokenError, SubscriberError, nats.errors.Error, OSError)
 """What a command reports in one line."""
-
-
-class OperatorSettings(Settings, frozen=True, kw_only=True):
-    """Where the operator's command finds the keys of NATS."""
-
-    prefix = "PADDOCK_"
-
-    nats_dir: Annotated[str, described("Folder of the NATS keys, made by `paddock nats init`")] = ".paddock/nats-auth"
-
-    def refuse_defaults(self) -> None:
-        """Nothing is refused: the one default secret is that of a database, which these commands do not open."""
 
 
 def run(command: str, arguments: Sequence[str]) -> list[str]:
