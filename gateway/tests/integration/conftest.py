@@ -1,4 +1,4 @@
-"""A gateway as it runs, before one small upstream that plays all five services."""
+"""A gateway as it runs, before one small upstream that plays every service."""
 
 import asyncio
 import contextlib

@@ -1,6 +1,6 @@
 """The errors of the product: a small tree of kinds, each with a stable code.
 
-Rules raise them; only `common.http` knows which status a kind is, and only `common.messaging` knows whether a kind
+Rules raise them; only `common.http` knows which status a kind is, and only `common.delivery` knows whether a kind
 is tried again. `detail` is shown to the client, so it never holds internals.
 """
 
