@@ -67,7 +67,7 @@ PUBLISHERS = {
     "tools/paddock/src/paddock/dead_letters.py",
     "tools/paddock/src/paddock/reconcile.py",
 }
-"""Events leave by the relay alone; besides, there are letters, their way back, the audit, and the stream's rebuilding."""
+"""Events leave by the relay alone; besides, there are letters, their way back, the audit, and a stream made anew."""
 
 
 def test_nobody_else_publishes() -> None:
