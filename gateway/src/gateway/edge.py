@@ -28,10 +28,10 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 
 from common import telemetry
+from common.addresses import client_address, limit_subject
 from common.errors import PaddockError, TooManyRequestsError
 from common.http import Problem, RequestContext, handle_error
 from common.security import Principal
-from gateway.addresses import client_address, limit_subject
 from gateway.bodies import ClientGoneError, leaves_body, linger
 from gateway.feed import Feed
 from gateway.headers import Dress, Headers, header

@@ -32,7 +32,7 @@ from common.liveness import Watchdog
 from common.log import get_logger, setup_logging
 from common.messaging import Bus
 from common.relay import Relay
-from common.security import TokenVerifier, provide_principal
+from common.security import TokenVerifier, provide_admin, provide_principal
 from common.settings import Settings
 
 log = get_logger(__name__)
@@ -89,6 +89,7 @@ def service_app(
         dependencies={
             "session": Provide(provide_session),
             "principal": Provide(provide_principal),
+            "admin": Provide(provide_admin),
             **(dependencies or {}),
         },
         exception_handlers={Exception: handle_error},
@@ -107,7 +108,11 @@ def service_app(
             {
                 "database": database,
                 "settings": settings,
+                "service": service,
                 "verifier": TokenVerifier(settings.auth_url, settings.token_issuer, settings.token_audience),
+                "admin_verifier": TokenVerifier(
+                    settings.auth_url, settings.token_issuer, settings.token_admin_audience
+                ),
             }
         ),
         logging_config=None,

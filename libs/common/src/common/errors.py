@@ -62,6 +62,18 @@ class ConflictError(PaddockError):
     title = "Conflict"
 
 
+class StaleError(PaddockError):
+    """It has changed since the client looked at it."""
+
+    title = "Precondition failed"
+
+
+class LockedError(PaddockError):
+    """It is closed for a while; `retry_after` says for how long."""
+
+    title = "Locked"
+
+
 class TooManyRequestsError(PaddockError):
     """A limit is reached."""
 

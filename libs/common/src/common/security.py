@@ -1,21 +1,26 @@
 """Who is calling: access tokens, verified with the JWKS of `auth`, here and not by trust in a header.
 
 An access token is an EdDSA JWT (RFC 9068): header ``typ: at+jwt`` and ``kid``, claims ``sub``, ``iss``, ``aud``,
-``exp``, ``iat``, ``jti`` and ``username``. Every service verifies it again, whoever called.
+``exp``, ``iat``, ``jti``, ``sid``, ``username``, ``email_verified`` and, where it may not do everything, ``scope``.
+Every service verifies it again, whoever called.
+
+A scope is ``<area>:read`` or ``<area>:write``; the area is the service's, and `read` is for GET and HEAD. A handler may
+name another with ``opt={"scope": …}``, or `SESSION_ONLY`, which no scope covers.
 """
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any, Protocol, cast
 from uuid import UUID
 
 import httpx
 import jwt
 import msgspec
-from litestar.connection import ASGIConnection
+from litestar import Request
 from litestar.datastructures import State
 
-from common.errors import UnauthorizedError, UnavailableError
+from common.errors import ForbiddenError, UnauthorizedError, UnavailableError
 from common.log import get_logger
 
 log = get_logger(__name__)
@@ -31,12 +36,34 @@ FETCH_SECONDS = 3
 TOKEN_BYTES = 8192
 
 
+SESSION_ONLY = ""
+"""The scope of what only somebody who has logged in may do, and no program for them."""
+AREAS = {"auth": "account"}
+"""The areas that are not called as their service."""
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """The caller of a request."""
 
     user_id: UUID
     username: str
     token_id: str
+    session_id: UUID
+    """The login, or the personal access token, that the token comes from."""
+    verified: bool = False
+    """True when the account's e-mail address is proved."""
+    scopes: frozenset[str] | None = None
+    """What it may do; ``None`` is everything."""
+
+
+class AdminPrincipal(msgspec.Struct, frozen=True, kw_only=True):
+    """The admin who calls."""
+
+    admin_id: UUID
+    username: str
+    token_id: str
+    session_id: UUID
+    scopes: frozenset[str]
 
 
 class KeySource(Protocol):
@@ -89,6 +116,23 @@ class TokenVerifier:
 
     async def verify(self, token: str) -> Principal:
         """Check signature, type, times, issuer and audience; raise `UnauthorizedError` without saying which failed."""
+        claims = await self._claims(token)
+        try:
+            if not claims["username"]:
+                raise _refused()
+            scope = claims.get("scope")
+            return Principal(
+                user_id=UUID(claims["sub"]),
+                username=str(claims["username"]),
+                token_id=str(claims["jti"]),
+                session_id=UUID(claims["sid"]),
+                verified=claims.get("email_verified") is True,
+                scopes=None if scope is None else frozenset(str(scope).split()),
+            )
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise _refused() from error
+
+    async def _claims(self, token: str) -> dict[str, Any]:
         if len(token) > TOKEN_BYTES:
             raise _refused()
         try:
@@ -99,20 +143,18 @@ class TokenVerifier:
             key = await self._keys.find(key_id)
             if key is None:
                 raise _refused()
-            claims = jwt.decode(
+            claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
                 algorithms=[ALGORITHM],
                 issuer=self._issuer,
                 audience=self._audience,
                 leeway=LEEWAY_SECONDS,
-                options={"require": ["sub", "iss", "aud", "exp", "iat", "jti"]},
+                options={"require": ["sub", "iss", "aud", "exp", "iat", "jti", "sid"]},
             )
-            if not claims["username"]:
-                raise _refused()
-            return Principal(user_id=UUID(claims["sub"]), username=str(claims["username"]), token_id=str(claims["jti"]))
-        except (jwt.PyJWTError, KeyError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise _refused() from error
+        return claims
 
 
 def _refused() -> UnauthorizedError:
@@ -125,10 +167,42 @@ def bearer_token(header: str | None) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-async def provide_principal(request: ASGIConnection[Any, Any, Any, State]) -> Principal:
-    """Litestar dependency ``principal``: the caller, or `UnauthorizedError`."""
+async def provide_principal(request: Request[Any, Any, State]) -> Principal:
+    """Litestar dependency ``principal``: the caller; `UnauthorizedError`, or `ForbiddenError` for a missing scope."""
     token = bearer_token(request.headers.get("authorization"))
     if token is None:
         raise _refused()
     verifier = cast("TokenVerifier", request.app.state.verifier)
-    return await verifier.verify(token)
+    principal = await verifier.verify(token)
+    if principal.scopes is not None:
+        needed = scope_of(request.app.state.service, request.method, request.route_handler.opt)
+        if needed not in principal.scopes:
+            detail = f"The token lacks the scope {needed}." if needed else "This takes a login; a token does not do."
+            raise ForbiddenError("insufficient_scope", detail)
+    return principal
+
+
+def scope_of(service: str, method: str, opt: Mapping[str, Any]) -> str:
+    """Name the scope that an operation needs."""
+    area = AREAS.get(service, service)
+    return str(opt.get("scope", f"{area}:{'read' if method in {'GET', 'HEAD'} else 'write'}"))
+
+
+async def provide_admin(request: Request[Any, Any, State]) -> AdminPrincipal:
+    """Litestar dependency ``admin``: the admin who calls; ``opt={"scope": …}`` of the handler must be theirs."""
+    token = bearer_token(request.headers.get("authorization"))
+    if token is None:
+        raise _refused()
+    verifier = cast("TokenVerifier", request.app.state.admin_verifier)
+    caller = await verifier.verify(token)
+    scopes = caller.scopes or frozenset()
+    needed = request.route_handler.opt.get("scope")
+    if needed and needed not in scopes:
+        raise ForbiddenError("insufficient_scope", f"This takes the scope {needed}.")
+    return AdminPrincipal(
+        admin_id=caller.user_id,
+        username=caller.username,
+        token_id=caller.token_id,
+        session_id=caller.session_id,
+        scopes=scopes,
+    )

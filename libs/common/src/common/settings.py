@@ -67,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     token_issuer: Annotated[str, described("`iss` of access tokens")] = "paddock"  # noqa: S105 - a name
     token_audience: Annotated[str, described("`aud` of access tokens")] = "paddock-api"  # noqa: S105 - a name
+    token_admin_audience: Annotated[str, described("`aud` of the access tokens of admins")] = "paddock-admin"  # noqa: S105 - a name
     otel_exporter_otlp_endpoint: Annotated[
         str | None, described("OTLP/HTTP collector that gets the traces; empty keeps them in the process")
     ] = None

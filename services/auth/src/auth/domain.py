@@ -62,6 +62,12 @@ def registration_faults(username: str, email: str, password: str, full_name: str
     return faults
 
 
+def masked(email: str) -> str:
+    """Show an address so that its owner knows it and nobody else learns it: ``s…@example.com``."""
+    local, _, domain = email.rpartition("@")
+    return f"{local[:1]}…@{domain}"
+
+
 class RefreshToken(msgspec.Struct, frozen=True, kw_only=True):
     """What a refresh token stands for: the so-manieth token of one session.
 

@@ -138,22 +138,24 @@ class Accounts:
     def _grant(self, signer: Signer, user: User, current: LoginSession) -> Grant:
         token = RefreshToken(session_id=current.id, generation=current.generation)
         return Grant(
-            access_token=self._access_token(signer, user.id, user.username),
+            access_token=self._access_token(signer, user, current),
             refresh_token=token.seal(self._refresh_secret),
             expires_in=self._settings.access_token_seconds,
         )
 
-    def _access_token(self, signer: Signer, user_id: UUID, username: str) -> str:
+    def _access_token(self, signer: Signer, user: User, current: LoginSession) -> str:
         """Sign an access token (RFC 9068)."""
         now = clock.now()
         claims = {
-            "sub": str(user_id),
-            "username": username,
+            "sub": str(user.id),
+            "username": user.username,
             "iss": self._settings.token_issuer,
             "aud": self._settings.token_audience,
             "iat": now,
             "exp": now + timedelta(seconds=self._settings.access_token_seconds),
             "jti": uuid4().hex,
+            "sid": str(current.id),
+            "email_verified": user.email_verified_at is not None,
         }
         return jwt.encode(claims, signer.private_key, ALGORITHM, headers={"kid": signer.key_id, "typ": TYPE})
 

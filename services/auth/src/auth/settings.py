@@ -37,6 +37,19 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
         str, Meta(min_length=32), described("Encrypts the private signing keys in the database", **SECRET)
     ] = "paddock-development-key-encryption-secret"  # noqa: S105 - refused in production
 
+    token_secret: Annotated[
+        str,
+        Meta(min_length=32),
+        described(
+            "Key of links sent by mail, personal access tokens and device tokens; changing it voids them", **SECRET
+        ),
+    ] = "paddock-development-one-time-token-secret"  # noqa: S105 - refused in production
+    trusted_hops: Annotated[
+        int,
+        Meta(ge=0, le=10),
+        described("Proxies of ours in front, the gateway included, whose word for the address counts"),
+    ] = 1
+
     @property
     def refresh_idle(self) -> timedelta:
         """Longest pause between two refreshes."""

@@ -41,7 +41,7 @@ async def test_an_access_token_has_the_claims_of_its_kind(client: httpx.AsyncCli
     first, second = (jwt.decode(token, options={"verify_signature": False}) for token in tokens)
     assert set(header) == {"alg", "typ", "kid"}
     assert (header["alg"], header["typ"]) == ("EdDSA", "at+jwt")
-    assert set(first) == {"sub", "username", "iss", "aud", "iat", "exp", "jti"}
+    assert set(first) == {"sub", "username", "iss", "aud", "iat", "exp", "jti", "sid", "email_verified"}
     assert (first["iss"], first["aud"], first["username"]) == ("paddock", "paddock-api", account["username"])
     assert first["exp"] - first["iat"] == 900
     assert first["sub"] == second["sub"]

@@ -152,6 +152,8 @@ class TokenMaker:
             "iat": issued,
             "exp": issued + timedelta(minutes=15),
             "jti": uuid4().hex,
+            "sid": str(uuid4()),
+            "email_verified": True,
         }
         claims |= changes
         claims = {name: value for name, value in claims.items() if value is not None}

@@ -4,7 +4,17 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from common.contracts.auth import UserRegistered
+from common.contracts.auth import (
+    MailRequested,
+    SessionRevoked,
+    UserActivated,
+    UserDeactivated,
+    UserDeleted,
+    UserLocked,
+    UserPreferencesChanged,
+    UserRegistered,
+    UserUpdated,
+)
 from common.contracts.event import Event
 from common.contracts.ingest import (
     Car,
@@ -87,6 +97,38 @@ _DISQUALIFIED = Car(
 
 SAMPLES: tuple[Event, ...] = (
     UserRegistered(user_id=USER, username="pitwall_fan", registered_at=datetime(2026, 2, 1, 9, 30, tzinfo=UTC)),
+    UserUpdated(
+        user_id=USER,
+        username="pitwall_fan",
+        full_name=None,
+        avatar_url=f"/api/v1/users/{USER}/avatar",
+        profile_version=2,
+        updated_at=datetime(2026, 2, 2, 18, 5, tzinfo=UTC),
+    ),
+    UserPreferencesChanged(
+        user_id=USER,
+        language="en",
+        timezone="Europe/Brussels",
+        profile_visibility="public",
+        show_email_to_league_members=False,
+        auto_pick_enabled=True,
+        auto_pick_strategy="balanced",
+        notifications={"race_completed": ["in_app", "email"], "draft_turn": ["in_app"]},
+        quiet_from="22:30",
+        quiet_until="07:00",
+        changed_at=datetime(2026, 2, 2, 18, 6, tzinfo=UTC),
+    ),
+    UserDeactivated(user_id=USER, reason="blocked", deactivated_at=datetime(2026, 3, 1, 12, 0, tzinfo=UTC)),
+    UserActivated(user_id=USER, username="pitwall_fan", activated_at=datetime(2026, 3, 2, 12, 0, tzinfo=UTC)),
+    UserDeleted(user_id=USER, deleted_at=datetime(2026, 5, 1, 3, 0, tzinfo=UTC)),
+    UserLocked(user_id=USER, failures=5, locked_until=datetime(2026, 3, 1, 12, 30, tzinfo=UTC)),
+    SessionRevoked(
+        user_id=USER,
+        session_ids=[UUID("0195c0de-0000-7000-8000-0000000000a1")],
+        reason="logged out",
+        revoked_at=datetime(2026, 3, 1, 12, 0, tzinfo=UTC),
+    ),
+    MailRequested(mail_id=UUID("0195c0de-0000-7000-8000-0000000000b1"), kind="verify_email"),
     SeasonSynced(
         season=2026,
         season_version=3,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.addresses import client_address, limit_subject
+from common.addresses import client_address, limit_subject
 
 
 def scope(peer: str, *forwarded: str) -> Any:
