@@ -11,12 +11,15 @@ import zlib
 
 PREFIX = "pdk_"
 PATTERN = re.compile(rf"{PREFIX}([0-9A-Za-z]{{30}})([0-9A-Za-z]{{6}})")
-RANDOM_DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+RANDOM_DIGITS = 30
+"""178 bits."""
+CHECK_DIGITS = 6
+_BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
 def new_token() -> str:
     """Draw a token."""
-    drawn = "".join(secrets.choice(_DIGITS) for _ in range(RANDOM_DIGITS))
+    drawn = "".join(secrets.choice(_BASE62) for _ in range(RANDOM_DIGITS))
     return PREFIX + drawn + checksum(drawn)
 
 
@@ -30,6 +33,6 @@ def checksum(drawn: str) -> str:
     """Return the CRC-32 of the digits of chance, in base62."""
     rest, digits = zlib.crc32(drawn.encode()), ""
     for _ in range(CHECK_DIGITS):
-        rest, digit = divmod(rest, len(_DIGITS))
-        digits = _DIGITS[digit] + digits
+        rest, digit = divmod(rest, len(_BASE62))
+        digits = _BASE62[digit] + digits
     return digits
