@@ -1,9 +1,13 @@
 """Migrations: one role and one schema for each service, one version table in each schema, one migrator at a time.
 
 `paddock migrate` runs all of it; `make run` and the tests call the same functions.
+
+A service owns its tables, and the administrator their schema. What a service's ``models.APPEND_ONLY`` names it may add
+to and never change: those tables are the administrator's from the migration on that an administrator runs.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib import import_module
 
 import asyncpg
@@ -11,7 +15,7 @@ from alembic import command, context
 from alembic.config import Config
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 SERVICES = ("auth", "ingest", "leagues", "scoring", "analytics", "webhooks")
 LOCK_KEY = 7_301_002
@@ -49,13 +53,19 @@ async def _own_schema(connection: asyncpg.Connection, database: str, service: st
     )
     await connection.execute(f"GRANT CONNECT ON DATABASE {database} TO {role}")
     await connection.execute(f"GRANT {role} TO CURRENT_USER")
-    await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {service} AUTHORIZATION {role}")
+    await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {service}")
+    await connection.execute(f"ALTER SCHEMA {service} OWNER TO CURRENT_USER")  # its owner may drop anybody's table
     await connection.execute(f"REVOKE ALL ON SCHEMA {service} FROM PUBLIC")
+    await connection.execute(f"GRANT USAGE, CREATE ON SCHEMA {service} TO {role}")
     await connection.execute(f"ALTER ROLE {role} IN DATABASE {database} SET search_path = {service}")
 
 
 async def upgrade(service: str, url: str, revision: str = "head") -> None:
-    """Bring a schema up to a revision. Of several at once one works and the others find nothing to do."""
+    """Bring a schema up to a revision. Of several at once one works and the others find nothing to do.
+
+    With an administrator's URL the migration acts as the service's role, as it does with the role's own; in the same
+    transaction the tables that the service may only add to become the administrator's.
+    """
     await _run(service, url, lambda config: command.upgrade(config, revision))
 
 
@@ -80,9 +90,58 @@ async def _run(service: str, url: str, action: Callable[[Config], None]) -> None
                 text("SELECT pg_advisory_xact_lock(:key, hashtext(:schema))"), {"key": LOCK_KEY, "schema": service}
             )
             await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-            await connection.run_sync(lambda sync: action(_config(service, sync)))
+            async with _as_role_of(service, connection):
+                await connection.run_sync(lambda sync: action(_config(service, sync)))
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def _as_role_of(service: str, connection: AsyncConnection) -> AsyncIterator[None]:
+    """Work as the service's role where an administrator is connected and there is a role that may use the schema.
+
+    Protected tables are the role's while the block lasts, which nobody outside the transaction ever sees.
+    """
+    role = role_of(service)
+    found = (await connection.execute(text(_ADMINISTRATOR), {"role": role, "schema": service})).one_or_none()
+    if found is None:
+        yield
+        return
+    await _give(service, connection, role)
+    await connection.execute(text(f"SET LOCAL ROLE {role}"))
+    yield
+    await connection.execute(text(f"SET LOCAL ROLE {found.administrator}"))
+    for table in await _give(service, connection, found.administrator):
+        await connection.execute(text(f"REVOKE ALL ON {service}.{table} FROM {role}"))
+        await connection.execute(text(f"GRANT SELECT, INSERT ON {service}.{table} TO {role}"))
+
+
+_ADMINISTRATOR = """
+SELECT quote_ident(current_user) AS administrator FROM pg_roles JOIN pg_namespace ON nspname = :schema
+ WHERE rolname = :role AND rolname <> current_user AND pg_has_role(current_user, pg_roles.oid, 'MEMBER')
+   AND has_schema_privilege(pg_roles.oid, pg_namespace.oid, 'CREATE')
+"""
+
+
+async def _give(service: str, connection: AsyncConnection, owner: str) -> list[str]:
+    """Make somebody the owner of the protected tables and of their triggers' functions; name those that exist."""
+    protected = getattr(import_module(f"{service}.models"), "APPEND_ONLY", ())
+    existing = []
+    for table in protected:
+        name = f"{service}.{table}"
+        if await connection.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is None:
+            continue
+        existing.append(table)
+        functions = await connection.scalars(text(_TRIGGER_FUNCTIONS), {"name": name})
+        for function in functions.all():
+            await connection.execute(text(f"ALTER FUNCTION {function} OWNER TO {owner}"))
+        await connection.execute(text(f"ALTER TABLE {name} OWNER TO {owner}"))
+    return existing
+
+
+_TRIGGER_FUNCTIONS = """
+SELECT DISTINCT tgfoid::regprocedure::text FROM pg_trigger WHERE tgrelid = to_regclass(:name) AND NOT tgisinternal
+"""
 
 
 def _config(service: str, connection: Connection) -> Config:

@@ -22,6 +22,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from auth.domain import Family
 from common.db import service_metadata
 from common.inbox import attempts_table, inbox_table
+from common.migrate import EXTENSIONS
 from common.outbox import outbox_table
 
 
@@ -39,6 +40,8 @@ class Model(DeclarativeBase):
 
 
 metadata = Model.metadata
+APPEND_ONLY = ("audit",)
+"""The tables that an administrator's migration takes over; see `common.migrate`."""
 outbox_table(metadata)
 inbox_table(metadata)
 attempts_table(metadata)
@@ -68,6 +71,7 @@ class User(Model):
     """Counts the changes that others see; the entity tag of the account."""
     email_verified_at: Mapped[datetime | None]
     password_changed_at: Mapped[datetime | None]
+    username_changed_at: Mapped[datetime | None]
     must_reset_password: Mapped[bool] = mapped_column(server_default="false")
     """An admin asked for a new password; until then only a reset helps."""
     deactivated_at: Mapped[datetime | None]
@@ -222,6 +226,17 @@ class Preferences(Model):
     updated_at: Mapped[datetime]
 
 
+class LeagueMember(Model):
+    """Who plays in which league with which team, from `league.joined`: who is in one with whom may see more."""
+
+    __tablename__ = "league_members"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    league_id: Mapped[UUID] = mapped_column(primary_key=True, index=True)
+    team_id: Mapped[UUID | None]
+    membership_version: Mapped[int]
+
+
 class Avatar(Model):
     """The picture of a user: where the re-encoded image lies in the object store."""
 
@@ -287,7 +302,8 @@ class AuditEntry(Model):
     trace_id: Mapped[str | None]
     before: Mapped[dict[str, Any] | None]
     after: Mapped[dict[str, Any] | None]
-    previous_hash: Mapped[bytes]
+    previous_hash: Mapped[bytes] = mapped_column(unique=True)
+    """Unique, so that the chain cannot fork."""
     hash: Mapped[bytes] = mapped_column(unique=True)
     """SHA-256 over the entry and the hash of the one before."""
 
@@ -296,6 +312,14 @@ _KEPT = User.deleted_at.is_(None)
 Index("uq_users_username", func.lower(User.username), unique=True, postgresql_where=_KEPT)
 Index("uq_users_email", func.lower(User.email), unique=True, postgresql_where=_KEPT)
 Index("uq_users_phone", User.phone, unique=True, postgresql_where=_KEPT)
+Index(
+    "ix_users_search",
+    User.username,
+    User.full_name,
+    postgresql_using="gin",
+    postgresql_ops=dict.fromkeys(("username", "full_name"), f"{EXTENSIONS}.gin_trgm_ops"),
+    postgresql_where=_KEPT,
+)
 Index("ix_users_deleted_at", User.deleted_at, postgresql_where=User.deleted_at.is_not(None))
 Index("uq_admins_username", func.lower(Admin.username), unique=True)
 Index("uq_admins_email", func.lower(Admin.email), unique=True)

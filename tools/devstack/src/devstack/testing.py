@@ -75,7 +75,7 @@ async def settings_for(prepared: Servers, tokens: "TokenMaker") -> SettingsMaker
 
     async def make(service: str, kind: type[SettingsT], **values: Any) -> SettingsT:  # noqa: ANN401 - any field
         if service in migrate.SERVICES and service not in migrated:
-            await migrate.upgrade(service, prepared.database_url_of(service))
+            await migrate.upgrade(service, prepared.database_url)
             migrated.add(service)
         return kind(
             paddock_env=Environment.TEST,

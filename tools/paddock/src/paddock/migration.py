@@ -2,8 +2,6 @@
 
 import os
 
-from sqlalchemy.engine import make_url
-
 from common import migrate
 from common.settings import Settings, SettingsError
 from paddock import streams
@@ -16,9 +14,8 @@ async def run() -> list[str]:
     passwords = {service: _password(service) for service in migrate.SERVICES}
     await migrate.bootstrap(admin_url, passwords)
     lines = ["roles and schemas: ready"]
-    for service, password in passwords.items():
-        url = make_url(admin_url).set(username=migrate.role_of(service), password=password)
-        await migrate.upgrade(service, url.render_as_string(hide_password=False))
+    for service in passwords:
+        await migrate.upgrade(service, admin_url)
         lines.append(f"{service}: migrated")
     if os.environ.get("NATS_URL"):
         lines += await apply_topology()

@@ -39,8 +39,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in TABLES:
         op.drop_table(table)
+    op.execute("DROP FUNCTION refuse_change()")
     op.execute("DELETE FROM sessions WHERE user_id IS NULL")
-    op.drop_constraint("ck_sessions_owner", "sessions")
+    op.drop_constraint(op.f("ck_sessions_owner"), "sessions")
     op.drop_column("sessions", "admin_id")
     op.alter_column("sessions", "user_id", nullable=False)
     for column in ("device", "address", "last_seen_at"):
@@ -52,7 +53,7 @@ def downgrade() -> None:
         op.drop_index(index, "users")
     op.create_index("uq_users_username", "users", [sa.literal_column("lower(username)")], unique=True)
     op.create_index("uq_users_email", "users", [sa.literal_column("lower(email)")], unique=True)
-    op.drop_constraint("ck_users_phone", "users")
+    op.drop_constraint(op.f("ck_users_phone"), "users")
     columns = ("phone", "updated_at", "version", "email_verified_at", "password_changed_at")
     for column in (*columns, "must_reset_password", "deactivated_at", "deleted_at"):
         op.drop_column("users", column)
@@ -65,15 +66,24 @@ def _users() -> None:
     op.add_column("users", sa.Column("version", sa.Integer(), server_default="1", nullable=False))
     op.add_column("users", sa.Column("email_verified_at", WHEN))
     op.add_column("users", sa.Column("password_changed_at", WHEN))
+    op.add_column("users", sa.Column("username_changed_at", WHEN))
     op.add_column("users", sa.Column("must_reset_password", sa.Boolean(), server_default="false", nullable=False))
     op.add_column("users", sa.Column("deactivated_at", WHEN))
     op.add_column("users", sa.Column("deleted_at", WHEN))
-    op.create_check_constraint("ck_users_phone", "users", "phone ~ '^[+][1-9][0-9]{6,14}$'")
+    op.create_check_constraint(op.f("ck_users_phone"), "users", "phone ~ '^[+][1-9][0-9]{6,14}$'")
     op.drop_index("uq_users_username", "users")
     op.drop_index("uq_users_email", "users")
     _unique("users", "username", sa.literal_column("lower(username)"), KEPT)
     _unique("users", "email", sa.literal_column("lower(email)"), KEPT)
     op.create_index("uq_users_phone", "users", ["phone"], unique=True, postgresql_where=KEPT)
+    op.create_index(
+        "ix_users_search",
+        "users",
+        ["username", "full_name"],
+        postgresql_using="gin",
+        postgresql_ops=dict.fromkeys(("username", "full_name"), "extensions.gin_trgm_ops"),
+        postgresql_where=KEPT,
+    )
     op.create_index("ix_users_deleted_at", "users", ["deleted_at"], postgresql_where=sa.text("deleted_at IS NOT NULL"))
     op.add_column("signing_keys", sa.Column("signs_from", WHEN, server_default=now, nullable=False))
 
@@ -108,7 +118,7 @@ def _sessions() -> None:
     op.create_foreign_key(
         op.f("fk_sessions_admin_id_admins"), "sessions", "admins", ["admin_id"], ["id"], ondelete="CASCADE"
     )
-    op.create_check_constraint("ck_sessions_owner", "sessions", "(user_id IS NULL) <> (admin_id IS NULL)")
+    op.create_check_constraint(op.f("ck_sessions_owner"), "sessions", "(user_id IS NULL) <> (admin_id IS NULL)")
     op.create_index(op.f("ix_sessions_admin_id"), "sessions", ["admin_id"])
 
 
@@ -225,6 +235,15 @@ def _profiles() -> None:
         sa.PrimaryKeyConstraint("user_id", name=op.f("pk_preferences")),
     )
     op.create_table(
+        "league_members",
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("league_id", sa.Uuid(), nullable=False),
+        sa.Column("team_id", sa.Uuid()),
+        sa.Column("membership_version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("user_id", "league_id", name=op.f("pk_league_members")),
+    )
+    op.create_index(op.f("ix_league_members_league_id"), "league_members", ["league_id"])
+    op.create_table(
         "avatars",
         sa.Column("user_id", sa.Uuid(), nullable=False),
         sa.Column("object_name", sa.Text(), nullable=False),
@@ -277,6 +296,16 @@ def _audit() -> None:
         sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
         sa.UniqueConstraint("hash", name=op.f("uq_audit_hash")),
+        sa.UniqueConstraint("previous_hash", name=op.f("uq_audit_previous_hash")),
     )
     for column in ("at", "actor_id", "action", "target_id"):
         op.create_index(op.f(f"ix_audit_{column}"), "audit", [column])
+    op.execute(
+        "CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " RAISE EXCEPTION 'table % is only ever added to', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';"
+        " END $$"
+    )
+    op.execute(
+        "CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit"
+        " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+    )
