@@ -18,6 +18,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 SERVICES = ("auth", "ingest", "leagues", "scoring", "analytics", "webhooks")
+EXTENSIONS = "extensions"
+"""The schema of PostgreSQL's own extensions, which every service may use and none may change."""
 LOCK_KEY = 7_301_002
 LOCK_TIMEOUT = "5s"
 """How long a migration may wait for a table before it gives up, so that it never queues traffic behind itself."""
@@ -37,6 +39,8 @@ async def bootstrap(admin_url: str, passwords: dict[str, str]) -> None:
             database = await connection.fetchval("SELECT quote_ident(current_database())")
             await connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
             await connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
+            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {EXTENSIONS}")
+            await connection.execute(f"CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA {EXTENSIONS}")
             for service, password in passwords.items():
                 await _own_schema(connection, database, service, password)
     finally:
@@ -52,6 +56,7 @@ async def _own_schema(connection: asyncpg.Connection, database: str, service: st
         f"{verb} ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT PASSWORD {secret}"
     )
     await connection.execute(f"GRANT CONNECT ON DATABASE {database} TO {role}")
+    await connection.execute(f"GRANT USAGE ON SCHEMA {EXTENSIONS} TO {role}")
     await connection.execute(f"GRANT {role} TO CURRENT_USER")
     await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {service}")
     await connection.execute(f"ALTER SCHEMA {service} OWNER TO CURRENT_USER")  # its owner may drop anybody's table

@@ -22,7 +22,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from auth.domain import Family
 from common.db import service_metadata
 from common.inbox import attempts_table, inbox_table
-from common.migrate import EXTENSIONS
 from common.outbox import outbox_table
 
 
@@ -317,7 +316,7 @@ Index(
     User.username,
     User.full_name,
     postgresql_using="gin",
-    postgresql_ops=dict.fromkeys(("username", "full_name"), f"{EXTENSIONS}.gin_trgm_ops"),
+    postgresql_ops={"username": "extensions.gin_trgm_ops", "full_name": "extensions.gin_trgm_ops"},
     postgresql_where=_KEPT,
 )
 Index("ix_users_deleted_at", User.deleted_at, postgresql_where=User.deleted_at.is_not(None))

@@ -78,6 +78,7 @@ async def fresh_settings(prepared: Servers, settings: AuthSettings) -> AsyncIter
     admin = await asyncpg.connect(prepared.database_url)
     await admin.execute(f"CREATE DATABASE {name}")
     url = f"{prepared.database_url.rsplit('/', 1)[0]}/{name}"
+    await migrate.bootstrap(url, {})
     connection = await asyncpg.connect(url)
     await connection.execute("CREATE SCHEMA auth")
     await connection.close()

@@ -15,6 +15,7 @@ TABLES = (
     "audit",
     "personal_access_tokens",
     "avatars",
+    "league_members",
     "preferences",
     "mails",
     "one_time_tokens",
@@ -49,13 +50,13 @@ def downgrade() -> None:
     op.drop_table("admins")
     op.drop_column("signing_keys", "signs_from")
     op.execute("DELETE FROM users WHERE deleted_at IS NOT NULL")
-    for index in ("uq_users_username", "uq_users_email", "uq_users_phone", "ix_users_deleted_at"):
+    for index in ("uq_users_username", "uq_users_email", "uq_users_phone", "ix_users_search", "ix_users_deleted_at"):
         op.drop_index(index, "users")
     op.create_index("uq_users_username", "users", [sa.literal_column("lower(username)")], unique=True)
     op.create_index("uq_users_email", "users", [sa.literal_column("lower(email)")], unique=True)
     op.drop_constraint(op.f("ck_users_phone"), "users")
     columns = ("phone", "updated_at", "version", "email_verified_at", "password_changed_at")
-    for column in (*columns, "must_reset_password", "deactivated_at", "deleted_at"):
+    for column in (*columns, "username_changed_at", "must_reset_password", "deactivated_at", "deleted_at"):
         op.drop_column("users", column)
 
 
@@ -81,7 +82,7 @@ def _users() -> None:
         "users",
         ["username", "full_name"],
         postgresql_using="gin",
-        postgresql_ops=dict.fromkeys(("username", "full_name"), "extensions.gin_trgm_ops"),
+        postgresql_ops={"username": "extensions.gin_trgm_ops", "full_name": "extensions.gin_trgm_ops"},
         postgresql_where=KEPT,
     )
     op.create_index("ix_users_deleted_at", "users", ["deleted_at"], postgresql_where=sa.text("deleted_at IS NOT NULL"))
