@@ -268,6 +268,19 @@ class PersonalAccessToken(Model):
     revoked_at: Mapped[datetime | None]
 
 
+class RegistrationKey(Model):
+    """A registration that its client may send again and get the same answer; see `auth.registration_keys`."""
+
+    __tablename__ = "registration_keys"
+
+    key_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    """A keyed hash of the header ``Idempotency-Key``."""
+    fingerprint: Mapped[str]
+    """The bcrypt hash of the body, as the body holds a password."""
+    answer: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class Admin(Model):
     """Somebody who looks after the place; no user, and no user is one."""
 
@@ -320,5 +333,12 @@ Index(
     postgresql_where=_KEPT,
 )
 Index("ix_users_deleted_at", User.deleted_at, postgresql_where=User.deleted_at.is_not(None))
+Index(
+    "uq_personal_access_tokens_name",
+    PersonalAccessToken.user_id,
+    func.lower(PersonalAccessToken.name),
+    unique=True,
+    postgresql_where=PersonalAccessToken.revoked_at.is_(None),
+)
 Index("uq_admins_username", func.lower(Admin.username), unique=True)
 Index("uq_admins_email", func.lower(Admin.email), unique=True)

@@ -13,6 +13,7 @@ WHEN = sa.DateTime(timezone=True)
 KEPT = sa.text("deleted_at IS NULL")
 TABLES = (
     "audit",
+    "registration_keys",
     "personal_access_tokens",
     "avatars",
     "league_members",
@@ -277,6 +278,22 @@ def _tokens() -> None:
     )
     op.create_index(op.f("ix_personal_access_tokens_user_id"), "personal_access_tokens", ["user_id"])
     op.create_index(op.f("ix_personal_access_tokens_expires_at"), "personal_access_tokens", ["expires_at"])
+    op.create_index(
+        "uq_personal_access_tokens_name",
+        "personal_access_tokens",
+        ["user_id", sa.literal_column("lower(name)")],
+        unique=True,
+        postgresql_where=sa.text("revoked_at IS NULL"),
+    )
+    op.create_table(
+        "registration_keys",
+        sa.Column("key_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("answer", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", WHEN, nullable=False),
+        sa.PrimaryKeyConstraint("key_hash", name=op.f("pk_registration_keys")),
+    )
+    op.create_index(op.f("ix_registration_keys_created_at"), "registration_keys", ["created_at"])
 
 
 def _audit() -> None:
