@@ -105,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.paddock_env is not Environment.PRODUCTION:
             return
         for field, variable, kind in self.variables():
-            if is_secret(kind) and getattr(self, field.name) == field.default:
+            if is_secret(kind) and getattr(self, field.name) == field.default is not None:
                 raise SettingsError(f"{variable} has its default value; set a secret of your own in production")
 
 

@@ -9,6 +9,8 @@ from common.settings import SECRET, Environment, Settings, SettingsError, descri
 
 PRODUCTION_COST = 12
 """The cheapest bcrypt that production accepts."""
+AVATAR_BYTES = 10 * 1024 * 1024
+"""What the gateway lets through."""
 
 
 class AuthSettings(Settings, frozen=True, kw_only=True):
@@ -44,11 +46,36 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
             "Key of links sent by mail, personal access tokens and device tokens; changing it voids them", **SECRET
         ),
     ] = "paddock-development-one-time-token-secret"  # noqa: S105 - refused in production
+    exchanged_token_seconds: Annotated[
+        int, Meta(ge=30, le=300), described("Life of the access token that a personal access token is exchanged for")
+    ] = 300
     trusted_hops: Annotated[
         int,
         Meta(ge=0, le=10),
         described("Proxies of ours in front, the gateway included, whose word for the address counts"),
     ] = 1
+
+    avatar_bytes: Annotated[
+        int, Meta(ge=1024, le=AVATAR_BYTES), described("Longest upload of a picture, its form included")
+    ] = AVATAR_BYTES
+    avatar_megapixels: Annotated[
+        int,
+        Meta(ge=1, le=64),
+        described("Largest picture; a WebP, whose decoder needs twice the memory, half as large"),
+    ] = 16
+    avatar_threads: Annotated[int, Meta(ge=1), described("Pictures decoded at the same time, up to 150 MiB each")] = 1
+    avatar_uploads: Annotated[int, Meta(ge=1), described("Pictures received at the same time; more are told 503")] = 6
+    object_store_url: Annotated[
+        str,
+        Meta(pattern="^(file:///.+|s3://[^/]+(/.*)?|memory:///)$"),
+        described("Where pictures are kept: file:///folder, s3://bucket/prefix, or memory:/// (not in production)"),
+    ] = "memory:///"
+    s3_endpoint: Annotated[str | None, described("URL of an S3 that is not Amazon's; http:// is for development")] = (
+        None
+    )
+    s3_region: Annotated[str, described("Region of the bucket")] = "us-east-1"
+    s3_access_key_id: Annotated[str | None, described("Empty: what AWS_… variables or the machine's role say")] = None
+    s3_secret_access_key: Annotated[str | None, described("Secret of that key", **SECRET)] = None
 
     @property
     def refresh_idle(self) -> timedelta:
@@ -70,3 +97,5 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
         super().refuse_defaults()
         if self.paddock_env is Environment.PRODUCTION and self.bcrypt_cost < PRODUCTION_COST:
             raise SettingsError(f"AUTH_BCRYPT_COST is {self.bcrypt_cost}; production needs at least {PRODUCTION_COST}")
+        if self.paddock_env is Environment.PRODUCTION and self.object_store_url.startswith("memory:"):
+            raise SettingsError("AUTH_OBJECT_STORE_URL keeps pictures in memory; production needs file:// or s3://")
