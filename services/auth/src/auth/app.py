@@ -3,6 +3,8 @@
 from litestar import Litestar
 from litestar.di import Provide
 
+from auth.access_token_routes import provide_programs
+from auth.access_tokens import AccessTokens
 from auth.keys import SigningKeys
 from auth.origin import provide_origin
 from auth.routes import HANDLERS, provide_accounts
@@ -19,12 +21,17 @@ def create_app(settings: AuthSettings) -> Litestar:
         settings,
         title="Paddock accounts",
         route_handlers=HANDLERS,
-        dependencies={"accounts": Provide(provide_accounts), "origin": Provide(provide_origin)},
+        dependencies={
+            "accounts": Provide(provide_accounts),
+            "origin": Provide(provide_origin),
+            "programs": Provide(provide_programs),
+        },
     )
     keys = SigningKeys(app.state.database, settings.key_encryption_secret)
     app.state.signing_keys = keys
+    app.state.access_tokens = AccessTokens(settings, app.state.database, keys)
     app.state.accounts = Accounts(settings, app.state.database, keys)
-    own = settings.auth_url, settings.token_issuer
-    app.state.verifier = TokenVerifier(*own, settings.token_audience, keys=keys)
-    app.state.admin_verifier = TokenVerifier(*own, settings.token_admin_audience, keys=keys)
+    issuer, denials = settings.token_issuer, app.state.denials
+    app.state.verifier = TokenVerifier(issuer, settings.token_audience, keys, denials)
+    app.state.admin_verifier = TokenVerifier(issuer, settings.token_admin_audience, keys, denials)
     return app

@@ -11,7 +11,7 @@ from litestar.exceptions import ClientException, SerializationException
 from litestar.openapi.spec import Operation, RequestBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import service
+from auth import access_token_routes, service
 from auth.keys import SigningKeys
 from auth.schemas import Credentials, Jwk, JwkSet, RefreshRequest, Registration, Tokens, User
 from auth.service import Accounts, Grant
@@ -122,4 +122,4 @@ def _tokens(grant: Grant) -> Response[Tokens]:
     return Response(tokens, headers=NO_STORE)
 
 
-HANDLERS = [register, login, refresh, me, jwks]
+HANDLERS = [register, login, refresh, me, jwks, *access_token_routes.HANDLERS]
