@@ -1,23 +1,30 @@
 """The published language: every event has a schema, a sample and its documents, and old samples still parse."""
 
 import json
-from importlib import import_module
 from pathlib import Path
 
 import jsonschema
 import msgspec
 import pytest
 
+from common import migrate
+from common.consumers import Consumer
 from common.contracts import REGISTRY, decode, encode
 from common.contracts.samples import SAMPLES
 from common.contracts.schemas import WORDS, field_docs, json_schema, published
 from paddock import events
+from paddock.nats_users import registry
 
 ROOT = Path(__file__).parents[2]
 
 
 def file_of(subject: str, kind: str) -> Path:
     return ROOT / "docs" / events.path_of(subject, kind)
+
+
+def declared() -> list[tuple[str, Consumer]]:
+    registries = {service: registry(service) for service in migrate.SERVICES}
+    return [(service, consumer) for service, found in registries.items() if found for consumer in found.all]
 
 
 def test_every_event_has_one_sample() -> None:
@@ -106,20 +113,15 @@ def test_a_removed_field_would_be_noticed() -> None:
 
 
 def test_the_documents_name_the_services_that_really_read_an_event() -> None:
-    readers: dict[str, set[str]] = {subject: set() for subject in REGISTRY}
-    for service in ("leagues", "scoring", "analytics", "webhooks"):
-        for consumer in import_module(f"{service}.consumers").consumers.all:
-            for event in consumer.events:
-                readers[event.subject].add(service)
+    readers: dict[str, set[str]] = {}
+    for service, consumer in declared():
+        for event in consumer.events:
+            readers.setdefault(event.subject, set()).add(service)
     assert {subject: set(named) for subject, named in events.CONSUMERS.items()} == readers
 
 
 def test_every_durable_has_a_name_of_its_own() -> None:
-    durables = [
-        consumer.durable
-        for service in ("leagues", "scoring", "analytics", "webhooks")
-        for consumer in import_module(f"{service}.consumers").consumers.all
-    ]
+    durables = [consumer.durable for _, consumer in declared()]
     assert len(durables) == len(set(durables)) > 10
 
 

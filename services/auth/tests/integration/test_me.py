@@ -135,6 +135,7 @@ class Fetched:
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._keys = {key.key_id: key for key in jwt.PyJWKSet.from_dict(document).keys}
+        self.changes = 0
 
     async def find(self, key_id: str) -> jwt.PyJWK | None:
         return self._keys.get(key_id)
@@ -147,7 +148,7 @@ async def test_another_service_verifies_our_tokens_with_the_published_keys(
     assert response.status_code == 200
     assert response.headers["cache-control"] == "public, max-age=60"
     assert all(set(key) == {"kty", "crv", "x", "kid", "alg", "use"} for key in response.json()["keys"])
-    verifier = TokenVerifier("http://unused.invalid", "paddock", "paddock-api", keys=Fetched(response.json()))
+    verifier = TokenVerifier("paddock", "paddock-api", Fetched(response.json()))
     principal = await verifier.verify((await log_in())["access_token"])
     assert principal.username == account["username"]
 

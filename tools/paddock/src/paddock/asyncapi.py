@@ -65,7 +65,7 @@ def asyncapi(readers: dict[str, list[str]]) -> str:
         kind = type(sample)
         name = kind.__name__
         channels[kind.subject] = _channel(kind)
-        operations |= _operations(kind, readers[kind.subject])
+        operations |= _operations(kind, readers.get(kind.subject, []))
         messages[name] = _message(sample)
         schemas |= _schemas(kind)
     document = {

@@ -1,9 +1,35 @@
 """What `auth` publishes."""
 
-from typing import ClassVar, Literal
+from enum import StrEnum
+from typing import ClassVar
 from uuid import UUID
 
 from common.contracts.event import Event, Instant
+
+
+class Visibility(StrEnum):
+    """Who may see a profile."""
+
+    PUBLIC = "public"
+    LEAGUE_ONLY = "league_only"
+    PRIVATE = "private"
+
+
+class PickStrategy(StrEnum):
+    """How a pick is made for somebody who missed their turn."""
+
+    HIGHEST_RANKED = "highest_ranked"
+    RANDOM = "random"
+    BALANCED = "balanced"
+
+
+class DeactivationReason(StrEnum):
+    """Why an account is out of use."""
+
+    BLOCKED = "blocked"
+    """An admin closed it."""
+    DELETED = "deleted"
+    """Its owner deleted it."""
 
 
 class UserRegistered(Event, frozen=True, kw_only=True):
@@ -29,11 +55,15 @@ class UserUpdated(Event, frozen=True, kw_only=True):
 
     user_id: UUID
     username: str
+    """The name now."""
     full_name: str | None
+    """What they call themselves, if they say."""
     avatar_url: str | None
     """Path of the picture at the gateway."""
     profile_version: int
+    """Grows with each change."""
     updated_at: Instant
+    """When it changed."""
 
     def key(self) -> str:
         """Order is kept per user."""
@@ -48,18 +78,25 @@ class UserPreferencesChanged(Event, frozen=True, kw_only=True):
 
     user_id: UUID
     language: str
+    """A language tag (BCP 47)."""
     timezone: str
     """Of the IANA database."""
-    profile_visibility: Literal["public", "private", "league_only"]
+    profile_visibility: Visibility
+    """Who may see the profile."""
     show_email_to_league_members: bool
+    """True when members of a common league may see the address."""
     auto_pick_enabled: bool
-    auto_pick_strategy: Literal["highest_ranked", "random", "balanced"]
+    """True when a missed turn of a draft is picked for them."""
+    auto_pick_strategy: PickStrategy
+    """How such a pick is made."""
     notifications: dict[str, list[str]]
     """Kind of news to the channels it goes through."""
     quiet_from: str | None
     """Local time, ``HH:MM``; between the two only what cannot wait is sent."""
     quiet_until: str | None
+    """Local time, ``HH:MM``; the end of the quiet hours."""
     changed_at: Instant
+    """When."""
 
     def key(self) -> str:
         """Order is kept per user."""
@@ -73,8 +110,10 @@ class UserDeactivated(Event, frozen=True, kw_only=True):
     source: ClassVar[str] = "auth"
 
     user_id: UUID
-    reason: Literal["blocked", "deleted"]
+    reason: DeactivationReason
+    """By an admin, or by its owner."""
     deactivated_at: Instant
+    """Since when nobody can log in to it."""
 
     def key(self) -> str:
         """Order is kept per user."""
@@ -89,7 +128,9 @@ class UserActivated(Event, frozen=True, kw_only=True):
 
     user_id: UUID
     username: str
+    """The name in use from now on."""
     activated_at: Instant
+    """When it was made usable again."""
 
     def key(self) -> str:
         """Order is kept per user."""
@@ -104,6 +145,7 @@ class UserDeleted(Event, frozen=True, kw_only=True):
 
     user_id: UUID
     deleted_at: Instant
+    """When it was erased."""
 
     def key(self) -> str:
         """Order is kept per user."""
@@ -118,7 +160,9 @@ class UserLocked(Event, frozen=True, kw_only=True):
 
     user_id: UUID
     failures: int
+    """Wrong passwords in a row."""
     locked_until: Instant
+    """When another try is let through."""
 
     def key(self) -> str:
         """Order is kept per user."""
@@ -136,6 +180,7 @@ class SessionRevoked(Event, frozen=True, kw_only=True):
     session_ids: list[UUID]
     """The ``sid`` of the access tokens."""
     reason: str
+    """Why, in words."""
     revoked_at: Instant
     """Tokens issued later are good."""
 
@@ -151,7 +196,9 @@ class MailRequested(Event, frozen=True, kw_only=True):
     source: ClassVar[str] = "auth"
 
     mail_id: UUID
+    """What `auth` keeps it under."""
     kind: str
+    """Which letter, for example ``verify_email``."""
 
     def key(self) -> str:
         """Letters have no order."""

@@ -5,7 +5,9 @@ from decimal import Decimal
 from uuid import UUID
 
 from common.contracts.auth import (
+    DeactivationReason,
     MailRequested,
+    PickStrategy,
     SessionRevoked,
     UserActivated,
     UserDeactivated,
@@ -14,6 +16,7 @@ from common.contracts.auth import (
     UserPreferencesChanged,
     UserRegistered,
     UserUpdated,
+    Visibility,
 )
 from common.contracts.event import Event
 from common.contracts.ingest import (
@@ -109,16 +112,18 @@ SAMPLES: tuple[Event, ...] = (
         user_id=USER,
         language="en",
         timezone="Europe/Brussels",
-        profile_visibility="public",
+        profile_visibility=Visibility.PUBLIC,
         show_email_to_league_members=False,
         auto_pick_enabled=True,
-        auto_pick_strategy="balanced",
+        auto_pick_strategy=PickStrategy.BALANCED,
         notifications={"race_completed": ["in_app", "email"], "draft_turn": ["in_app"]},
         quiet_from="22:30",
         quiet_until="07:00",
         changed_at=datetime(2026, 2, 2, 18, 6, tzinfo=UTC),
     ),
-    UserDeactivated(user_id=USER, reason="blocked", deactivated_at=datetime(2026, 3, 1, 12, 0, tzinfo=UTC)),
+    UserDeactivated(
+        user_id=USER, reason=DeactivationReason.BLOCKED, deactivated_at=datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    ),
     UserActivated(user_id=USER, username="pitwall_fan", activated_at=datetime(2026, 3, 2, 12, 0, tzinfo=UTC)),
     UserDeleted(user_id=USER, deleted_at=datetime(2026, 5, 1, 3, 0, tzinfo=UTC)),
     UserLocked(user_id=USER, failures=5, locked_until=datetime(2026, 3, 1, 12, 30, tzinfo=UTC)),
