@@ -4,6 +4,8 @@ from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
+from msgspec import Struct
+
 from common.contracts.event import Event, Instant
 
 
@@ -70,6 +72,15 @@ class UserUpdated(Event, frozen=True, kw_only=True):
         return str(self.user_id)
 
 
+class NewsChannels(Struct, frozen=True, kw_only=True):
+    """Through which channels one kind of news comes."""
+
+    kind: str
+    """For example ``race_completed``."""
+    channels: list[str]
+    """Of ``in_app``, ``email``, ``push`` and ``webhook``; empty is not at all."""
+
+
 class UserPreferencesChanged(Event, frozen=True, kw_only=True):
     """Somebody chose how to be told of things, how to be seen, and how to be drafted for."""
 
@@ -89,8 +100,8 @@ class UserPreferencesChanged(Event, frozen=True, kw_only=True):
     """True when a missed turn of a draft is picked for them."""
     auto_pick_strategy: PickStrategy
     """How such a pick is made."""
-    notifications: dict[str, list[str]]
-    """Kind of news to the channels it goes through."""
+    notifications: list[NewsChannels]
+    """Each kind of news once."""
     quiet_from: str | None
     """Local time, ``HH:MM``; between the two only what cannot wait is sent."""
     quiet_until: str | None

@@ -7,6 +7,7 @@ from uuid import UUID
 from common.contracts.auth import (
     DeactivationReason,
     MailRequested,
+    NewsChannels,
     PickStrategy,
     SessionRevoked,
     UserActivated,
@@ -116,7 +117,10 @@ SAMPLES: tuple[Event, ...] = (
         show_email_to_league_members=False,
         auto_pick_enabled=True,
         auto_pick_strategy=PickStrategy.BALANCED,
-        notifications={"race_completed": ["in_app", "email"], "draft_turn": ["in_app"]},
+        notifications=[
+            NewsChannels(kind="race_completed", channels=["in_app", "email"]),
+            NewsChannels(kind="draft_turn", channels=["in_app"]),
+        ],
         quiet_from="22:30",
         quiet_until="07:00",
         changed_at=datetime(2026, 2, 2, 18, 6, tzinfo=UTC),
