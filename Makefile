@@ -11,7 +11,7 @@ MEMBERS := libs/common services/auth services/ingest services/leagues services/s
 DEPLOYABLES := auth ingest leagues scoring analytics webhooks gateway trackside devstack cli
 EDITABLE := $(foreach member,$(MEMBERS),-e $(member))
 
-.PHONY: help run test lint types fmt check migrate e2e chaos bench verify clean k8s-check docs lock install
+.PHONY: help run test lint types fmt check migrate e2e chaos bench verify clean k8s-check docs lock sbom audit install
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -91,6 +91,12 @@ lock: $(BIN)/uv ## Resolve again and write requirements/*.txt with hashes
 	@$(BIN)/uv export --quiet --frozen --no-header --no-annotate --no-emit-workspace --all-packages --group dev \
 	  -o requirements/dev.txt >/dev/null
 	@$(BIN)/uv export --quiet --frozen --no-header --no-annotate --only-group build -o requirements/build.txt >/dev/null
+
+sbom: $(VENV)/.dev ## A CycloneDX bill of materials for each deployable, into dist/sbom
+	@$(BIN)/python deploy/supply/sbom.py dist/sbom
+
+audit: $(VENV)/.dev ## Ask an advisory service about every locked package (needs the network; exit 3: it could not be asked)
+	@$(BIN)/python deploy/supply/audit.py
 
 clean: ## Remove the state of `make run`; the virtual environment stays
 	@if [ -x $(BIN)/python ] && $(BIN)/python -c 'import devstack' 2>/dev/null; then $(BIN)/python -m devstack clean; \
