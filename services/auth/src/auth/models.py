@@ -136,6 +136,8 @@ class Guard(Model):
     """A keyed hash of whose password was tried: an account, or a name that nobody has."""
     origin: Mapped[str] = mapped_column(primary_key=True)
     """``stranger``, ``address:…`` or ``device:…``."""
+    user_id: Mapped[UUID | None] = mapped_column(index=True)
+    """Whose account it is, for admins who look; nothing for an admin's, and for a name that nobody has."""
     failures: Mapped[int]
     last_at: Mapped[datetime] = mapped_column(index=True)
     locked_until: Mapped[datetime | None]
@@ -328,10 +330,11 @@ Index(
     "ix_users_search",
     User.username,
     User.full_name,
+    User.email,
     postgresql_using="gin",
-    postgresql_ops={"username": "extensions.gin_trgm_ops", "full_name": "extensions.gin_trgm_ops"},
-    postgresql_where=_KEPT,
+    postgresql_ops=dict.fromkeys(("username", "full_name", "email"), "extensions.gin_trgm_ops"),
 )
+Index("ix_users_created_at", User.created_at, User.id)
 Index("ix_users_deleted_at", User.deleted_at, postgresql_where=User.deleted_at.is_not(None))
 Index(
     "uq_personal_access_tokens_name",

@@ -11,6 +11,7 @@ depends_on = None
 
 WHEN = sa.DateTime(timezone=True)
 KEPT = sa.text("deleted_at IS NULL")
+INDEXES = ("ix_users_search", "ix_users_created_at", "ix_users_deleted_at")
 TABLES = (
     "audit",
     "registration_keys",
@@ -51,7 +52,7 @@ def downgrade() -> None:
     op.drop_table("admins")
     op.drop_column("signing_keys", "signs_from")
     op.execute("DELETE FROM users WHERE deleted_at IS NOT NULL")
-    for index in ("uq_users_username", "uq_users_email", "uq_users_phone", "ix_users_search", "ix_users_deleted_at"):
+    for index in ("uq_users_username", "uq_users_email", "uq_users_phone", *INDEXES):
         op.drop_index(index, "users")
     op.create_index("uq_users_username", "users", [sa.literal_column("lower(username)")], unique=True)
     op.create_index("uq_users_email", "users", [sa.literal_column("lower(email)")], unique=True)
@@ -81,11 +82,11 @@ def _users() -> None:
     op.create_index(
         "ix_users_search",
         "users",
-        ["username", "full_name"],
+        ["username", "full_name", "email"],
         postgresql_using="gin",
-        postgresql_ops={"username": "extensions.gin_trgm_ops", "full_name": "extensions.gin_trgm_ops"},
-        postgresql_where=KEPT,
+        postgresql_ops=dict.fromkeys(("username", "full_name", "email"), "extensions.gin_trgm_ops"),
     )
+    op.create_index("ix_users_created_at", "users", ["created_at", "id"])
     op.create_index("ix_users_deleted_at", "users", ["deleted_at"], postgresql_where=sa.text("deleted_at IS NOT NULL"))
     op.add_column("signing_keys", sa.Column("signs_from", WHEN, server_default=now, nullable=False))
 
@@ -129,12 +130,14 @@ def _guards() -> None:
         "guards",
         sa.Column("subject", sa.LargeBinary(), nullable=False),
         sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Uuid()),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("last_at", WHEN, nullable=False),
         sa.Column("locked_until", WHEN),
         sa.PrimaryKeyConstraint("subject", "origin", name=op.f("pk_guards")),
     )
     op.create_index(op.f("ix_guards_last_at"), "guards", ["last_at"])
+    op.create_index(op.f("ix_guards_user_id"), "guards", ["user_id"])
     op.create_table(
         "familiar",
         sa.Column("user_id", sa.Uuid(), nullable=False),
