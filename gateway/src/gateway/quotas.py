@@ -12,6 +12,8 @@ WINDOW_SECONDS = 60
 MICRO = 1_000_000
 LOCAL_SUBJECTS = 50_000
 LOCAL_CREDENTIALS_PER_MINUTE = 5
+EXCHANGE = "exchange"
+"""The policy of personal access tokens that are new to the gateway."""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -64,12 +66,13 @@ NO_LIMIT = Verdict((), 0)
 
 
 def policies_of(settings: GatewaySettings) -> dict[str, Policy]:
-    """The policies of a deployment, by name: those of routes per address, and ``user`` per user."""
+    """The policies of a deployment, by name: those per address, and ``user`` per user."""
     credentials = settings.gateway_limit_credentials_per_minute
     sizes = {
         Limit.DEFAULT.value: settings.gateway_limit_default_per_minute,
         Limit.ANALYTICS.value: settings.gateway_limit_analytics_per_minute,
         "user": settings.gateway_limit_user_per_minute,
+        EXCHANGE: settings.gateway_limit_exchange_per_minute,
     }
     policies = {name: Policy(name, size, size) for name, size in sizes.items()}
     policies["credentials"] = Policy("credentials", credentials, min(credentials, LOCAL_CREDENTIALS_PER_MINUTE))

@@ -33,6 +33,11 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     gateway_limit_user_per_minute: Annotated[
         int, PER_MINUTE, described("Requests a minute of one user, from all addresses; 0 is no limit")
     ] = 200
+    gateway_limit_exchange_per_minute: Annotated[
+        int,
+        PER_MINUTE,
+        described("Personal access tokens new to the gateway a minute from one address; 0 is no limit"),
+    ] = 60
     gateway_trusted_hops: Annotated[
         int, Meta(ge=0, le=10), described("Proxies of ours in front, whose X-Forwarded-For is believed")
     ] = 0
