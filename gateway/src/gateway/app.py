@@ -9,7 +9,9 @@ from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 
 from common.app import Metrics, in_background
+from common.denials import Denials
 from common.http import DocumentedErrors, handle_error
+from common.key_set import KeySet
 from common.security import TokenVerifier
 from gateway import docs, health
 from gateway.docs import Documents
@@ -29,13 +31,14 @@ def create_app(settings: GatewaySettings) -> Edge:
     forwarder = Forwarder(settings)
     limiter = Limiter(settings.redis_url)
     feed = Feed(settings)
-    verifier = TokenVerifier(settings.auth_url, settings.token_issuer, settings.token_audience)
+    denials = Denials(settings, "gateway")
+    verifier = TokenVerifier(settings.token_issuer, settings.token_audience, KeySet(settings.auth_url), denials)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         await forwarder.open()
         try:
-            async with in_background(app, [("limits", limiter.watch), ("feed", feed.run)]):
+            async with in_background(app, [("limits", limiter.watch), ("feed", feed.run), ("denials", denials.run)]):
                 yield
         finally:
             await forwarder.close()

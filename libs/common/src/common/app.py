@@ -27,7 +27,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from common import health, telemetry
 from common.consumers import Consumers
 from common.db import Database
+from common.denials import Denials
 from common.http import DocumentedErrors, RequestContext, handle_error
+from common.key_set import KeySet
 from common.liveness import Watchdog
 from common.log import get_logger, setup_logging
 from common.messaging import Bus
@@ -66,7 +68,9 @@ def service_app(
     database = Database(settings, service)
     bus = Bus(consumers, database, settings) if consumers else None
     relay = Relay(database, settings)
-    tasks: list[tuple[str, Background]] = [("relay", lambda _: relay.run())]
+    denials = Denials(settings, service)
+    keys = KeySet(settings.auth_url)
+    tasks: list[tuple[str, Background]] = [("relay", lambda _: relay.run()), ("denials", denials.run)]
     if (consuming := bus) is not None:
         tasks.append(("consumers", lambda _: consuming.run()))
     tasks += [(task.__name__, task) for task in background]
@@ -109,10 +113,9 @@ def service_app(
                 "database": database,
                 "settings": settings,
                 "service": service,
-                "verifier": TokenVerifier(settings.auth_url, settings.token_issuer, settings.token_audience),
-                "admin_verifier": TokenVerifier(
-                    settings.auth_url, settings.token_issuer, settings.token_admin_audience
-                ),
+                "denials": denials,
+                "verifier": TokenVerifier(settings.token_issuer, settings.token_audience, keys, denials),
+                "admin_verifier": TokenVerifier(settings.token_issuer, settings.token_admin_audience, keys, denials),
             }
         ),
         logging_config=None,

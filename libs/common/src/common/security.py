@@ -8,32 +8,36 @@ A scope is ``<area>:read`` or ``<area>:write``; the area is the service's, and `
 name another with ``opt={"scope": …}``, or `SESSION_ONLY`, which no scope covers.
 """
 
-import asyncio
-import time
+import base64
+import json
+import re
+from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from hashlib import sha256
+from time import monotonic
+from typing import Annotated, Any, cast
 from uuid import UUID
 
-import httpx
 import jwt
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
 
-from common.errors import ForbiddenError, UnauthorizedError, UnavailableError
-from common.log import get_logger
-
-log = get_logger(__name__)
+from common import clock
+from common.denials import LONGEST_TOKEN_SECONDS, Denials
+from common.errors import ForbiddenError, UnauthorizedError
+from common.key_set import KeySource
 
 ALGORITHM = "EdDSA"
 TYPE = "at+jwt"
 LEEWAY_SECONDS = 10
-REFETCH_SECONDS = 10
-"""An unknown key id makes the set be fetched again, at most this often."""
-RETRY_SECONDS = 1
-"""After a failed fetch, how long nobody tries again: `auth` away must not make every caller wait for it."""
-FETCH_SECONDS = 3
 TOKEN_BYTES = 8192
+HEADER = {"alg", "typ", "kid"}
+KEY_ID = re.compile(r"[0-9a-f]{32}")
+REQUIRED = ["sub", "iss", "aud", "exp", "iat", "jti", "sid"]
+SEEN_TOKENS = 10_000
+SEEN_SECONDS = 20.0
+"""With this and the age at which keys are fetched anew, a withdrawn key is refused within a minute."""
 
 
 SESSION_ONLY = ""
@@ -66,95 +70,164 @@ class AdminPrincipal(msgspec.Struct, frozen=True, kw_only=True):
     scopes: frozenset[str]
 
 
-class KeySource(Protocol):
-    """Where a verifier finds the public key of a key id."""
+class Claims(msgspec.Struct, frozen=True):
+    """The claims that count. A token with one missing, or of another type, is refused."""
 
-    async def find(self, key_id: str) -> jwt.PyJWK | None:
-        """Return the key, or nothing when there is none of that id."""
+    sub: UUID
+    sid: UUID
+    username: Annotated[str, msgspec.Meta(min_length=1)]
+    iss: str
+    aud: str
+    iat: int
+    exp: int
+    jti: Annotated[str, msgspec.Meta(min_length=1)]
+    nbf: int | None = None
+    email_verified: bool = False
+    scope: str | None = None
 
 
-class KeySet:
-    """The public keys of `auth`, fetched when first needed and when an unknown key id turns up."""
+class Seen(msgspec.Struct, frozen=True):
+    """A token that was good a moment ago."""
 
-    def __init__(self, auth_url: str) -> None:
-        self._url = auth_url.rstrip("/") + "/.well-known/jwks.json"
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._next_fetch = float("-inf")
-        self._lock = asyncio.Lock()
-
-    async def find(self, key_id: str) -> jwt.PyJWK | None:
-        """Return the key, or nothing when `auth` does not know it either."""
-        if key_id not in self._keys:
-            async with self._lock:
-                if key_id not in self._keys and time.monotonic() >= self._next_fetch:
-                    await self._fetch()
-            if not self._keys:
-                raise UnavailableError("keys_unavailable", "Tokens cannot be verified right now.", retry_after=1)
-        return self._keys.get(key_id)
-
-    async def _fetch(self) -> None:
-        try:
-            async with httpx.AsyncClient(timeout=FETCH_SECONDS) as client:
-                response = await client.get(self._url)
-                response.raise_for_status()
-                keys = jwt.PyJWKSet.from_dict(response.json())
-        except (httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
-            self._next_fetch = time.monotonic() + RETRY_SECONDS
-            log.warning("key set not fetched", error=repr(error))
-            return
-        self._keys = {str(key.key_id): key for key in keys.keys}
-        self._next_fetch = time.monotonic() + REFETCH_SECONDS
+    principal: Principal
+    issued_at: int
+    until: float
+    """Of the monotonic clock."""
+    changes: int
+    """Of the keys, at the time."""
 
 
 class TokenVerifier:
-    """Turns a bearer token into a `Principal`, with the keys that ``auth_url`` serves unless ``keys`` is given."""
+    """Turns a bearer token into a `Principal`.
 
-    def __init__(self, auth_url: str, issuer: str, audience: str, *, keys: KeySource | None = None) -> None:
-        self._keys: KeySource = keys or KeySet(auth_url)
+    A good token is remembered by its digest for a moment, while the keys are the same; whether its session has ended
+    is asked each time.
+    """
+
+    def __init__(self, issuer: str, audience: str, keys: KeySource, denials: Denials | None = None) -> None:
+        self._keys = keys
+        self._denials = denials
         self._issuer = issuer
         self._audience = audience
+        self._seen: OrderedDict[bytes, Seen] = OrderedDict()
 
     async def verify(self, token: str) -> Principal:
-        """Check signature, type, times, issuer and audience; raise `UnauthorizedError` without saying which failed."""
-        claims = await self._claims(token)
-        try:
-            if not claims["username"]:
-                raise _refused()
-            scope = claims.get("scope")
-            return Principal(
-                user_id=UUID(claims["sub"]),
-                username=str(claims["username"]),
-                token_id=str(claims["jti"]),
-                session_id=UUID(claims["sid"]),
-                verified=claims.get("email_verified") is True,
-                scopes=None if scope is None else frozenset(str(scope).split()),
-            )
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise _refused() from error
-
-    async def _claims(self, token: str) -> dict[str, Any]:
-        if len(token) > TOKEN_BYTES:
+        """Check everything about a token; raise `UnauthorizedError` without saying what failed."""
+        if len(token) > TOKEN_BYTES or not token.isascii():
             raise _refused()
+        digest = sha256(token.encode()).digest()
+        seen = self._seen.get(digest)
+        if seen is None or seen.changes != self._keys.changes or monotonic() >= seen.until:
+            seen = await self._look(token)
+            self._remember(digest, seen)
+        else:
+            self._seen.move_to_end(digest)
+        if self._denials and self._denials.denies(seen.principal.session_id, seen.issued_at):
+            raise _refused()
+        return seen.principal
+
+    def _remember(self, digest: bytes, seen: Seen) -> None:
+        self._seen[digest] = seen
+        while len(self._seen) > SEEN_TOKENS:
+            self._seen.popitem(last=False)
+
+    async def _look(self, token: str) -> Seen:
+        """Verify a token that is new to us."""
         try:
-            header = jwt.get_unverified_header(token)
-            key_id = header.get("kid")
-            if header.get("typ") != TYPE or header.get("alg") != ALGORITHM or not isinstance(key_id, str):
-                raise _refused()
+            key_id, payload = read_form(token)
+            claims = read_claims(payload)
             key = await self._keys.find(key_id)
+            changes = self._keys.changes
             if key is None:
                 raise _refused()
-            claims: dict[str, Any] = jwt.decode(
+            jwt.decode(
                 token,
                 key,
                 algorithms=[ALGORITHM],
                 issuer=self._issuer,
                 audience=self._audience,
                 leeway=LEEWAY_SECONDS,
-                options={"require": ["sub", "iss", "aud", "exp", "iat", "jti", "sid"]},
+                options={"require": REQUIRED, "strict_aud": True},
             )
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, msgspec.MsgspecError, ValueError) as error:
             raise _refused() from error
-        return claims
+        if self._denials:
+            await self._denials.known()
+        left = claims.exp - clock.now().timestamp()
+        return Seen(_principal(claims), claims.iat, monotonic() + min(left, SEEN_SECONDS), changes)
+
+
+def _principal(claims: Claims) -> Principal:
+    return Principal(
+        user_id=claims.sub,
+        username=claims.username,
+        token_id=claims.jti,
+        session_id=claims.sid,
+        verified=claims.email_verified,
+        scopes=None if claims.scope is None else frozenset(claims.scope.split()),
+    )
+
+
+def read_form(token: str) -> tuple[str, bytes]:
+    """Return the key id and the payload of a token that is written in the one way in which `auth` writes it.
+
+    Each token has one spelling, so that what is refused, remembered or counted cannot come back in another; and a
+    header says nothing but type, algorithm and key id, so nothing in it can send us for a key somewhere else.
+
+    Raises:
+        ValueError: It is written in another way.
+    """
+    header_part, payload_part, signature = token.split(".")
+    header = _object(_octets(header_part))
+    if set(header) != HEADER or header["typ"] != TYPE or header["alg"] != ALGORITHM:
+        raise ValueError("not the header of an access token")
+    if not isinstance(header["kid"], str) or not KEY_ID.fullmatch(header["kid"]):
+        raise ValueError("not a key id")
+    _octets(signature)
+    return header["kid"], _octets(payload_part)
+
+
+def read_claims(payload: bytes) -> Claims:
+    """Return the claims.
+
+    Raises:
+        ValueError: One is there twice, or the token lives too long.
+        msgspec.MsgspecError: One is missing or of another type.
+    """
+    _object(payload)
+    claims = msgspec.json.decode(payload, type=Claims)
+    if claims.exp - claims.iat > LONGEST_TOKEN_SECONDS:
+        raise ValueError("lives longer than its end would be remembered")
+    return claims
+
+
+def _octets(segment: str) -> bytes:
+    raw = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    if base64.urlsafe_b64encode(raw).rstrip(b"=") != segment.encode():
+        raise ValueError("not canonical base64url")
+    return raw
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    """Read a JSON object whose names are each there once."""
+    try:
+        found = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(found, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - as everything else that is wrong with a token
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _refused() -> UnauthorizedError:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from common.errors import UnauthorizedError, UnavailableError
-from common.security import KeySet, TokenVerifier
+from common.key_set import KeySet
+from common.security import TokenVerifier
 from devstack.testing import TokenMaker
 
 
@@ -40,7 +41,7 @@ async def test_auth_away_is_told_as_unavailable_and_asked_once_however_many_call
 
 async def test_a_known_key_serves_while_auth_is_away(tokens: TokenMaker) -> None:
     maker = TokenMaker()
-    verifier = TokenVerifier(maker.url, "paddock", "paddock-api")
+    verifier = TokenVerifier("paddock", "paddock-api", KeySet(maker.url))
     token = maker.make()
     await verifier.verify(token)
     maker.close()

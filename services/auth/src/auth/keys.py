@@ -63,13 +63,13 @@ class SigningKeys:
         self._stored: tuple[SigningKey, ...] = ()
         self._public: Mapping[str, jwt.PyJWK] = {}
         self._signer: Signer | None = None
+        self.changes = 0
         self._read_at = float("-inf")
         self._lock = asyncio.Lock()
 
     async def find(self, key_id: str) -> jwt.PyJWK | None:
         """Return the public key of that id, or nothing."""
-        if key_id not in self._public:
-            await self._refresh()
+        await self._refresh()
         return self._public.get(key_id)
 
     async def published(self) -> list[dict[str, str]]:
@@ -111,6 +111,7 @@ class SigningKeys:
             if not stored:
                 stored = [self._generate()]
                 session.add_all(stored)
+        self.changes += {key.id for key in stored} != {key.id for key in self._stored}
         self._stored = tuple(stored)
         self._public = {key.id.hex: jwt.PyJWK.from_dict(_jwk(key)) for key in stored}
 

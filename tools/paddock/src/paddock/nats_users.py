@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 
-from common import migrate, topology
+from common import denials, following, migrate, topology
 from common.consumers import Consumer, Consumers
 from common.contracts import REGISTRY
+from common.contracts.auth import SessionRevoked
 from gateway import feed
 from paddock.nats_authority import Permissions
 
@@ -31,6 +32,7 @@ def of_service(service: str) -> Permissions:
     publish = [*own, f"{API}.STREAM.INFO.{topology.EVENTS}"]
     for consumer in durables:
         publish += of_consumer(consumer)
+    publish += of_denials(service)
     return Permissions(tuple(publish), (inbox_of(service),))
 
 
@@ -41,7 +43,9 @@ def of_gateway() -> Permissions:
     user could read other events than those it does.
     """
     publish = [f"{API}.STREAM.INFO.{topology.EVENTS}", *flow_control(topology.EVENTS, "*")]
-    publish += [f"{API}.CONSUMER.CREATE.{topology.EVENTS}.{name}" for name in feed.NAMES]
+    names = following.names(GATEWAY, feed.PURPOSE)
+    publish += [f"{API}.CONSUMER.CREATE.{topology.EVENTS}.{name}" for name in names]
+    publish += of_denials(GATEWAY)
     return Permissions(tuple(publish), (inbox_of(GATEWAY),))
 
 
@@ -53,6 +57,12 @@ def registry(service: str) -> Consumers | None:
     if not isinstance(found, Consumers):
         raise TypeError(f"{service}.consumers.consumers is no registry of consumers")
     return found
+
+
+def of_denials(user: str) -> Iterator[str]:
+    """Yield what hearing of ended sessions takes: short-lived consumers of the user's own, of that one subject."""
+    for name in following.names(user, denials.PURPOSE):
+        yield f"{API}.CONSUMER.CREATE.{topology.EVENTS}.{name}.{SessionRevoked.subject}"
 
 
 def of_consumer(consumer: Consumer) -> Iterator[str]:

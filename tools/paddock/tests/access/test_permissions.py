@@ -13,8 +13,9 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 
-from common import migrate, topology
+from common import denials, following, migrate, topology
 from common.contracts import REGISTRY
+from common.contracts.auth import SessionRevoked
 from gateway import feed
 from gateway.memory import TOPICS
 from paddock import nats_users
@@ -156,11 +157,39 @@ async def test_a_service_cannot_widen_the_filter_of_its_own_durable(access: Any,
 async def test_the_gateway_makes_consumers_under_its_own_names_only(access: Any) -> None:
     caller = await access.connect("gateway")
     js = caller.client.jetstream()
-    made = await js.add_consumer(topology.EVENTS, ConsumerConfig(name=feed.NAMES[0], filter_subjects=list(TOPICS)))
-    assert made.name == feed.NAMES[0]
+    name = following.names("gateway", feed.PURPOSE)[0]
+    made = await js.add_consumer(topology.EVENTS, ConsumerConfig(name=name, filter_subjects=list(TOPICS)))
+    assert made.name == name
     forged = {"name": "scoring_anything", "filter_subject": "race.scored"}
-    answer = await ask(caller.client, f"$JS.API.CONSUMER.CREATE.EVENTS.{feed.NAMES[0]}", forged)
+    answer = await ask(caller.client, f"$JS.API.CONSUMER.CREATE.EVENTS.{name}", forged)
     assert "error" in answer
+
+
+@pytest.mark.parametrize("user", USERS)
+async def test_a_user_hears_of_ended_sessions_under_its_own_names_and_of_nothing_else(access: Any, user: str) -> None:
+    caller = await access.connect(user)
+    mine = following.names(user, denials.PURPOSE)
+    ended = SessionRevoked.subject
+    config = {"deliver_subject": f"_INBOX_{user}.ended", "ack_policy": "none", "filter_subject": ended}
+    for name in (mine[0], mine[-1]):
+        answer = await ask(
+            caller.client,
+            f"$JS.API.CONSUMER.CREATE.EVENTS.{name}.{ended}",
+            {**config, "name": name, "mem_storage": True},
+        )
+        assert answer["config"]["filter_subject"] == ended
+        other = {**config, "name": name, "filter_subject": "user.registered"}
+        answer = await ask(caller.client, f"$JS.API.CONSUMER.CREATE.EVENTS.{name}.{ended}", other)
+        assert "error" in answer
+    theirs = [following.names(other, denials.PURPOSE)[0] for other in USERS if other != user]
+    forbidden = [
+        f"$JS.API.CONSUMER.CREATE.EVENTS.{mine[0]}",
+        f"$JS.API.CONSUMER.CREATE.EVENTS.{mine[0]}.user.registered",
+        f"$JS.API.CONSUMER.CREATE.EVENTS.{user}_denials_{following.FOLLOWERS}.{ended}",
+        *(f"$JS.API.CONSUMER.CREATE.EVENTS.{name}.{ended}" for name in theirs),
+        *(f"$JS.API.CONSUMER.DELETE.EVENTS.{name}" for name in (*mine[:1], *theirs)),
+    ]
+    assert [subject for subject in forbidden if not await caller.refused(subject, b"{}")] == []
 
 
 async def test_who_has_no_credentials_is_refused(access: Any) -> None:
