@@ -84,7 +84,7 @@ class NewsChannels(Struct, frozen=True, kw_only=True):
 class UserPreferencesChanged(Event, frozen=True, kw_only=True):
     """Somebody chose how to be told of things, how to be seen, and how to be drafted for."""
 
-    subject: ClassVar[str] = "user.preferences-changed"
+    subject: ClassVar[str] = "user.preferences.changed"
     source: ClassVar[str] = "auth"
 
     user_id: UUID
