@@ -25,6 +25,8 @@ QUALITY: Final = 82
 MEDIA_TYPE: Final = "image/webp"
 LONGEST_SIDE: Final = 16_383
 """Pixels; a longer line costs more memory than its pixels do."""
+STRIP: Final = 64
+"""Pixels high, after it is reduced."""
 WEBP_WEIGHT: Final = 2
 """Its decoder keeps four copies of the picture, at four bytes a pixel, where others need two at most."""
 SCANS: Final = 64
@@ -167,23 +169,35 @@ def _square(picture: Image.Image) -> Image.Image:
     width, height = picture.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
-    whole = _scalable(picture, (left, top, left + side, top + side))
-    small = whole.resize((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    reduced = _reduced(picture, (left, top, left + side, top + side))
+    small = reduced.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     small = _in_srgb(small, picture.info.get("icc_profile"))
     turn = _UPRIGHT.get(picture.getexif().get(_ORIENTATION, 1))
     return small if turn is None else small.transpose(turn)
 
 
-def _scalable(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """Cut the box out, in a mode whose neighbouring pixels can be mixed."""
-    cut = picture.crop(box)
-    if picture.mode.startswith("I"):
+def _reduced(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """Cut out the box, with twice to four times the pixels that are wanted; in strips, so that it takes no memory."""
+    left, top, right, bottom = box
+    factor = max(1, (right - left) // (2 * SIDE))
+    height = factor * STRIP
+    strips = [
+        _mixable(picture.crop((left, upper, right, min(upper + height, bottom)))).reduce(factor)
+        for upper in range(top, bottom, height)
+    ]
+    whole = Image.new(strips[0].mode, (strips[0].width, sum(strip.height for strip in strips)))
+    for index, strip in enumerate(strips):
+        whole.paste(strip, (0, index * STRIP))
+    return whole
+
+
+def _mixable(cut: Image.Image) -> Image.Image:
+    """Return a mode in which a mean of neighbouring pixels is a colour between them."""
+    if cut.mode.startswith("I"):
         return cut.point(lambda value: value / 256).convert("L")
-    if picture.mode in {"1", "L"} and "transparency" not in picture.info:
-        return cut.convert("L")
-    if picture.mode in {"P", "PA", "LA", "La", "RGBa", "RGBA"} or "transparency" in picture.info:
+    if cut.mode in {"P", "PA", "LA", "La", "RGBa"} or "transparency" in cut.info:
         return cut.convert("RGBA")
-    return cut
+    return cut.convert("L") if cut.mode == "1" else cut
 
 
 def _in_srgb(small: Image.Image, profile: bytes | None) -> Image.Image:
