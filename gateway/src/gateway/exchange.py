@@ -16,10 +16,10 @@ import msgspec
 from opentelemetry import propagate
 from prometheus_client import Counter
 
+from common.addresses import limit_subject
 from common.errors import TooManyRequestsError, UnauthorizedError, UnavailableError
 from common.log import get_logger
 from common.tokens import PREFIX, is_token
-from common.addresses import limit_subject
 from gateway.limits import Limiter
 from gateway.proxy import Forwarder
 from gateway.quotas import EXCHANGE, Demand, policies_of
