@@ -32,7 +32,11 @@ def create_app(settings: GatewaySettings) -> Edge:
     limiter = Limiter(settings.redis_url)
     feed = Feed(settings)
     denials = Denials(settings, "gateway")
-    verifier = TokenVerifier(settings.token_issuer, settings.token_audience, KeySet(settings.auth_url), denials)
+    issuer, keys = settings.token_issuer, KeySet(settings.auth_url)
+    identities = Identities(
+        TokenVerifier(issuer, settings.token_audience, keys, denials),
+        TokenVerifier(issuer, settings.token_admin_audience, keys, denials),
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -70,4 +74,4 @@ def create_app(settings: GatewaySettings) -> Edge:
         ),
         logging_config=None,
     )
-    return Edge(settings, local=local, limiter=limiter, identities=Identities(verifier), forwarder=forwarder, feed=feed)
+    return Edge(settings, local=local, limiter=limiter, identities=identities, forwarder=forwarder, feed=feed)

@@ -191,7 +191,8 @@ class Edge:
             return
         demands = [Demand(self._policies[route.limit], limit_subject(client))]
         if principal:
-            demands.append(Demand(self._policies["user"], str(principal.user_id)))
+            kind = "admin" if route.identity is Identity.ADMIN else "user"
+            demands.append(Demand(self._policies[kind], str(principal.user_id)))
         verdict = await self._limiter.take(demands)
         answer.extra += verdict.headers()
         if verdict.retry_after:

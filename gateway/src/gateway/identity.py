@@ -9,10 +9,11 @@ from gateway.routes import Identity
 
 
 class Identities:
-    """Verifies tokens."""
+    """Verifies tokens: those of people, and on the routes of admins those of admins."""
 
-    def __init__(self, verifier: TokenVerifier) -> None:
+    def __init__(self, verifier: TokenVerifier, admins: TokenVerifier) -> None:
         self._verifier = verifier
+        self._admins = admins
 
     async def identify(self, header: bytes | None, wanted: Identity) -> Principal | None:
         """Return the caller, or nothing for an anonymous one where that is allowed; raise `UnauthorizedError`."""
@@ -21,4 +22,5 @@ class Identities:
         token = bearer_token((header or b"").decode("latin-1"))
         if token is None:
             raise UnauthorizedError("invalid_token", "The access token is missing, expired or not valid.")
-        return await self._verifier.verify(token)
+        verifier = self._admins if wanted is Identity.ADMIN else self._verifier
+        return await verifier.verify(token)

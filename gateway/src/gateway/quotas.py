@@ -66,12 +66,13 @@ NO_LIMIT = Verdict((), 0)
 
 
 def policies_of(settings: GatewaySettings) -> dict[str, Policy]:
-    """The policies of a deployment, by name: those per address, and ``user`` per user."""
+    """The policies of a deployment, by name: those per address, ``user`` per user, ``admin`` per admin."""
     credentials = settings.gateway_limit_credentials_per_minute
     sizes = {
         Limit.DEFAULT.value: settings.gateway_limit_default_per_minute,
         Limit.ANALYTICS.value: settings.gateway_limit_analytics_per_minute,
         "user": settings.gateway_limit_user_per_minute,
+        "admin": settings.gateway_limit_admin_per_minute,
         EXCHANGE: settings.gateway_limit_exchange_per_minute,
     }
     policies = {name: Policy(name, size, size) for name, size in sizes.items()}

@@ -29,6 +29,8 @@ class Identity(StrEnum):
     OPTIONAL = "optional"
     """May be absent; one that is there must be valid."""
     REQUIRED = "required"
+    ADMIN = "admin"
+    """An admin's token is required, which is none anywhere else."""
 
 
 class Limit(StrEnum):
@@ -68,6 +70,13 @@ TABLE: tuple[Route, ...] = (
     _credentials("/api/v1/auth/refresh"),
     _own("auth", "GET", "/api/v1/auth/me"),
     _own("auth", "GET", "/api/v1/users/me"),
+    _own("auth", "PUT", "/api/v1/users/me"),
+    _own("auth", "PATCH", "/api/v1/users/me"),
+    _own("auth", "GET", "/api/v1/users/me/preferences"),
+    _own("auth", "PUT", "/api/v1/users/me/preferences"),
+    _own("auth", "PUT", "/api/v1/auth/preferences"),
+    _own("auth", "GET", "/api/v1/users/search"),
+    Route("auth", "GET", "/api/v1/users/{username}/profile"),
     _own("auth", "POST", "/api/v1/users/me/tokens"),
     _own("auth", "GET", "/api/v1/users/me/tokens"),
     _own("auth", "GET", "/api/v1/users/me/tokens/scopes"),

@@ -33,6 +33,9 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     gateway_limit_user_per_minute: Annotated[
         int, PER_MINUTE, described("Requests a minute of one user, from all addresses; 0 is no limit")
     ] = 200
+    gateway_limit_admin_per_minute: Annotated[
+        int, PER_MINUTE, described("Requests a minute of one admin, from all addresses; 0 is no limit")
+    ] = 50
     gateway_limit_exchange_per_minute: Annotated[
         int,
         PER_MINUTE,

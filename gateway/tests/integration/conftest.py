@@ -17,7 +17,7 @@ from devstack.testing import Servers, TokenMaker, eventually
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
 
-LIMITS = ("default", "analytics", "credentials", "user")
+LIMITS = ("default", "analytics", "credentials", "user", "admin")
 NO_LIMITS: dict[str, Any] = {f"gateway_limit_{name}_per_minute": 0 for name in LIMITS}
 
 
