@@ -198,7 +198,7 @@ async def test_nobody_has_more_live_tokens_than_the_limit_however_fast_they_ask(
     fill = (
         "INSERT INTO personal_access_tokens (id, user_id, name, token_hash, hint, scopes, created_at, expires_at) "
         "SELECT gen_random_uuid(), CAST(:id AS uuid), 'old ' || n, sha256(gen_random_uuid()::text::bytea), 'hint', "
-        "'{account:read}', now(), now() + CASE WHEN n <= CAST(:live AS int) THEN interval '1 day' ELSE interval '0' END "
+        "'{account:read}', now(), now() + CASE WHEN n <= CAST(:live AS int) THEN interval '1 day' ELSE '0' END "
         "FROM generate_series(1, CAST(:all AS int)) AS n"
     )
     await run(database, fill, id=person.id, live=LIVE_TOKENS - free, all=LIVE_TOKENS + 5)
