@@ -122,7 +122,7 @@ TABLE: tuple[Route, ...] = (
     _own("webhooks", "GET", "/api/v1/webhooks/{endpoint_id}/deliveries"),
     _own("webhooks", "GET", "/api/v1/webhooks/{endpoint_id}/deliveries/{delivery_id}"),
     _own("webhooks", "POST", "/api/v1/webhooks/{endpoint_id}/deliveries/{delivery_id}/redeliver"),
-    Route(GATEWAY, "GET", "/api/v1/stream"),
+    Route(GATEWAY, "GET", "/api/v1/stream", scope="stream:read"),
     Route(GATEWAY, "GET", "/openapi.json", Identity.IGNORED),
     Route(GATEWAY, "GET", "/docs", Identity.IGNORED),
     Route(GATEWAY, "GET", "/docs/{asset}", Identity.IGNORED),

@@ -5,8 +5,14 @@ from litestar.di import Provide
 
 from auth.access_token_routes import provide_programs
 from auth.access_tokens import AccessTokens
+from auth.avatar_routes import provide_avatars
+from auth.avatars import Avatars
+from auth.favourites import Favourites
 from auth.keys import SigningKeys
+from auth.objects import Objects
 from auth.origin import provide_origin
+from auth.preference_routes import provide_favourites
+from auth.profile_routes import provide_visitor
 from auth.routes import HANDLERS, provide_accounts
 from auth.service import Accounts
 from auth.settings import AuthSettings
@@ -25,11 +31,17 @@ def create_app(settings: AuthSettings) -> Litestar:
             "accounts": Provide(provide_accounts),
             "origin": Provide(provide_origin),
             "programs": Provide(provide_programs),
+            "avatars": Provide(provide_avatars),
+            "favourites": Provide(provide_favourites),
+            "visitor": Provide(provide_visitor),
         },
     )
     keys = SigningKeys(app.state.database, settings.key_encryption_secret)
     app.state.signing_keys = keys
+    app.state.favourites = Favourites(settings.ingest_url)
     app.state.access_tokens = AccessTokens(settings, app.state.database, keys)
+    app.state.objects = Objects(settings)
+    app.state.avatars = Avatars(settings, app.state.database, app.state.objects)
     app.state.accounts = Accounts(settings, app.state.database, keys)
     issuer, denials = settings.token_issuer, app.state.denials
     app.state.verifier = TokenVerifier(issuer, settings.token_audience, keys, denials)

@@ -11,12 +11,11 @@ from litestar.exceptions import ClientException, SerializationException
 from litestar.openapi.spec import Operation, RequestBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import access_token_routes, service
+from auth import access_token_routes, avatar_routes, preference_routes, profile_routes
 from auth.keys import SigningKeys
 from auth.schemas import Credentials, Jwk, JwkSet, RefreshRequest, Registration, Tokens, User
 from auth.service import Accounts, Grant
-from common.http import BEARER, problems
-from common.security import Principal
+from common.http import problems
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -98,12 +97,6 @@ async def refresh(data: RefreshRequest, accounts: Accounts) -> Response[Tokens]:
     return _tokens(await accounts.refresh(data.refresh_token))
 
 
-@get(["/api/v1/auth/me", "/api/v1/users/me"], tags=["accounts"], security=BEARER)
-async def me(principal: Principal, session: AsyncSession) -> Response[User]:
-    """Show the caller's own account."""
-    return Response(User.of(await service.profile(session, principal.user_id)), headers=NO_STORE)
-
-
 @get("/.well-known/jwks.json", tags=["keys"])
 async def jwks(state: State) -> Response[JwkSet]:
     """Publish the keys that access tokens are verified with."""
@@ -122,4 +115,10 @@ def _tokens(grant: Grant) -> Response[Tokens]:
     return Response(tokens, headers=NO_STORE)
 
 
-HANDLERS = [register, login, refresh, me, jwks, *access_token_routes.HANDLERS]
+HANDLERS = [
+    *(register, login, refresh, jwks),
+    *profile_routes.HANDLERS,
+    *preference_routes.HANDLERS,
+    *access_token_routes.HANDLERS,
+    *avatar_routes.HANDLERS,
+]

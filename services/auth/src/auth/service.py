@@ -1,7 +1,7 @@
 """Use cases: register, log in, refresh."""
 
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import jwt
 import msgspec
@@ -158,14 +158,6 @@ class Accounts:
             "email_verified": user.email_verified_at is not None,
         }
         return jwt.encode(claims, signer.private_key, ALGORITHM, headers={"kid": signer.key_id, "typ": TYPE})
-
-
-async def profile(session: AsyncSession, user_id: UUID) -> User:
-    """Return the user a token speaks for; raise `UnauthorizedError` when the account is gone."""
-    user = await queries.user_by_id(session, user_id)
-    if user is None:
-        raise UnauthorizedError("invalid_token", "The access token is missing, expired or not valid.")
-    return user
 
 
 def _refused() -> UnauthorizedError:

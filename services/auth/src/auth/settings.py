@@ -1,12 +1,15 @@
 """What `auth` is told by its environment."""
 
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
+from msgspec.structs import FieldInfo
 
 from common.settings import SECRET, Environment, Settings, SettingsError, described
 
+NEIGHBOURS = {"ingest_url", "leagues_url", "webhooks_url"}
 PRODUCTION_COST = 12
 """The cheapest bcrypt that production accepts."""
 AVATAR_BYTES = 10 * 1024 * 1024
@@ -76,6 +79,19 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
     s3_region: Annotated[str, described("Region of the bucket")] = "us-east-1"
     s3_access_key_id: Annotated[str | None, described("Empty: what AWS_… variables or the machine's role say")] = None
     s3_secret_access_key: Annotated[str | None, described("Secret of that key", **SECRET)] = None
+
+    username_days: Annotated[int, Meta(ge=0, le=3650), described("Days between two changes of a username")] = 30
+    ingest_url: Annotated[str, described("Base URL of ingest, which knows who races")] = "http://127.0.0.1:8002"
+    leagues_url: Annotated[str, described("Base URL of leagues, for the export of somebody's data")] = (
+        "http://127.0.0.1:8003"
+    )
+    webhooks_url: Annotated[str, described("Base URL of webhooks, for the same")] = "http://127.0.0.1:8006"
+
+    @classmethod
+    def variables(cls) -> Iterator[tuple[FieldInfo, str, Any]]:
+        """Yield each field with its variable; where a service is, has no prefix, as everybody calls it so."""
+        for field, variable, kind in super().variables():
+            yield field, field.name.upper() if field.name in NEIGHBOURS else variable, kind
 
     @property
     def refresh_idle(self) -> timedelta:

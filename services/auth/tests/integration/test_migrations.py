@@ -40,15 +40,20 @@ async def test_the_role_of_auth_is_refused_on_every_other_schema(settings: AuthS
 
 async def test_the_document_tells_every_status_and_both_bodies_of_a_login(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/schema/openapi.json")).json()["paths"]
-    statuses = {path: set(next(iter(methods.values()))["responses"]) for path, methods in paths.items()}
-    assert statuses == {
-        "/api/v1/auth/register": {"201", "400", "409", "413", "422", "503"},
-        "/api/v1/auth/login": {"200", "400", "401", "413", "415", "422", "503"},
-        "/api/v1/auth/refresh": {"200", "400", "401", "413", "422", "503"},
-        "/api/v1/auth/me": {"200", "401", "503"},
-        "/api/v1/users/me": {"200", "401", "503"},
-        "/.well-known/jwks.json": {"200", "503"},
+    statuses = {
+        f"{method} {path}": set(operation["responses"])
+        for path, methods in paths.items()
+        for method, operation in methods.items()
     }
+    wanted = {
+        "post /api/v1/auth/register": {"201", "400", "409", "413", "422", "503"},
+        "post /api/v1/auth/login": {"200", "400", "401", "413", "415", "422", "503"},
+        "post /api/v1/auth/refresh": {"200", "400", "401", "413", "422", "503"},
+        "get /api/v1/auth/me": {"200", "401", "503"},
+        "get /api/v1/users/me": {"200", "401", "503"},
+        "get /.well-known/jwks.json": {"200", "503"},
+    }
+    assert {call: statuses[call] for call in wanted} == wanted
     content = paths["/api/v1/auth/login"]["post"]["requestBody"]["content"]
     assert set(content) == {"application/json", "application/x-www-form-urlencoded"}
     assert content["application/json"] == content["application/x-www-form-urlencoded"]
