@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from common import letters, telemetry, topology
+from common import cancellation, letters, telemetry, topology
 from common.consumers import Consumer, Consumers, Mode
 from common.db import Database
 from common.delivery import Batch, Delivery, Desk, bury
@@ -124,13 +124,13 @@ class Bus:
         try:
             await self._watch(client, js)
         finally:
-            while lanes:  # before Python 3.12 a fetch, which is an `asyncio.wait_for`, can swallow a cancellation
-                for lane in lanes:
-                    lane.cancel()
-                lanes = list((await asyncio.wait(lanes, timeout=0.5))[1])
+            for lane in lanes:
+                lane.cancel()
+            await asyncio.gather(*lanes, return_exceptions=True)
 
     async def _watch(self, client: Client, js: JetStreamContext) -> None:
         while True:
+            cancellation.heed()
             self.connected, self.error = client.is_connected, None if client.is_connected else "reconnecting to NATS"
             telemetry.BROKER_CONNECTED.set(int(self.connected))
             self._starved.clear()
@@ -270,6 +270,7 @@ class Pull:
 
     async def _run(self) -> None:
         while not self._stopping:
+            cancellation.heed()
             messages = await self._subscription.fetch(self._size, timeout=FETCH_SECONDS)
             if messages:
                 self._idle = False

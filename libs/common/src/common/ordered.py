@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from common import delivery, telemetry
+from common import cancellation, delivery, telemetry
 from common.consumers import Consumer
 from common.db import is_outage
 from common.delivery import BUG_DELAYS_SECONDS, OUTAGE_DELAYS_SECONDS, Desk
@@ -86,6 +86,7 @@ class Lane:
     async def run(self) -> None:
         """Work on the partition whenever nobody else does, until cancelled."""
         while True:
+            cancellation.heed()
             try:
                 await self._hold()
             except TROUBLE as error:
@@ -107,6 +108,7 @@ class Lane:
         subscription = await self._subscribe()
         expected = 1
         while True:
+            cancellation.heed()
             try:
                 messages = await subscription.fetch(FETCH_EVENTS, timeout=FETCH_SECONDS)
             except TimeoutError:

@@ -23,7 +23,7 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck
 from sqlalchemy.exc import SQLAlchemyError
 
-from common import telemetry, topology
+from common import cancellation, telemetry, topology
 from common.contracts import schema_of, type_of
 from common.db import Database
 from common.log import get_logger
@@ -146,6 +146,7 @@ class Relay:
         attempt = 0
         clock = asyncio.get_running_loop()
         while True:
+            cancellation.heed()
             started = clock.time()
             try:
                 await self._session()
@@ -186,6 +187,7 @@ class Relay:
         publisher: Publisher | None = None
         clock, observe_at = asyncio.get_running_loop(), 0.0
         while True:
+            cancellation.heed()
             self._wake.clear()
             if link.done():
                 client = link.result()

@@ -307,6 +307,36 @@ async def test_a_durable_that_differs_from_the_code_is_set_right_and_tells(
         await eventually(right, what="the durable as the code has it")
 
 
+@pytest.mark.usefixtures("quick")
+async def test_a_bus_ends_although_a_library_swallowed_its_cancellation(
+    service: str, database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, looking = Consumers(service), asyncio.Event()
+
+    @registry.on(UserRegistered)
+    async def keep(event: UserRegistered, session: AsyncSession) -> None:
+        await note(session, event.username)
+
+    bus = Bus(registry, database, settings)
+    task = asyncio.create_task(bus.run())
+
+    async def attached() -> bool:
+        return bus.attached
+
+    await eventually(attached, what="the consumers")
+
+    async def deaf(_: object) -> None:
+        looking.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(bus, "_ensure", deaf)
+    await asyncio.wait_for(looking.wait(), 10)
+    task.cancel()
+    ended, _ = await asyncio.wait([task], timeout=10)
+    assert ended
+
+
 async def test_a_durable_that_was_deleted_comes_back(
     service: str, js: JetStreamContext, database: Database, settings: Settings
 ) -> None:
