@@ -96,8 +96,8 @@ class Objects:
         return len(left)
 
 
-async def sweep(objects: Objects, wanted: Wanted, *, now: datetime) -> int:
-    """Remove the objects that nobody wants any more and return how many they were.
+async def sweep(objects: Objects, wanted: Wanted, *, now: datetime, limit: int) -> int:
+    """Remove up to ``limit`` objects that nobody wants any more and return how many they were.
 
     They are left by a process that died between its commit and the removal of the old picture, by a store that was
     away just then, and by the erasure of an account.
@@ -106,9 +106,11 @@ async def sweep(objects: Objects, wanted: Wanted, *, now: datetime) -> int:
     async for names in objects.names(before=now - YOUNG):
         kept = set(await wanted(names)) if names else set()
         for name in names:
-            if name not in kept:
+            if name not in kept and swept < limit:
                 await objects.remove(name)
                 swept += 1
+        if swept >= limit:
+            break
     return swept
 
 
