@@ -64,6 +64,7 @@ class Database:
             max_overflow=0,
             pool_timeout=POOL_WAIT_SECONDS,
             pool_pre_ping=True,
+            hide_parameters=True,  # an error's text is logged, and the values of a statement may be a person's
             connect_args={
                 "timeout": CONNECT_SECONDS,
                 "server_settings": SESSION_LIMITS | {"search_path": service, "application_name": service},

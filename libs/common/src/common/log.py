@@ -1,8 +1,15 @@
-"""Logs: one JSON object per line, or readable lines in a terminal, with request and trace ids."""
+"""Logs: one JSON object per line, or readable lines in a terminal, with request and trace ids, and without secrets.
+
+A value is left out by its key, and whatever looks like a secret or an e-mail address is left out of the finished line,
+so that it does not matter whether it came in a field, a message or the text of an exception. Tracebacks are logged
+without the values of variables, which in a failing login are the password.
+"""
 
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -12,6 +19,26 @@ from common.settings import LogFormat, Settings
 
 REDACTED = ("password", "token", "secret", "authorization", "cookie", "email")
 """A key that contains one of these is logged without its value."""
+MASK = "[redacted]"
+_SHAPES = (
+    ("eyJ", r"eyJ[\w-]{8,512}\.[\w.-]+"),
+    ("pdk_", r"pdk_\w{8,}"),
+    ("whsec_", r"whsec_[\w+/=-]{8,}"),
+    ("$2", r"\$2[abxy]\$\d\d\$[\w./]+"),
+    ("PRIVATE KEY", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"-]*"),
+    *((seed, seed + "[A-Z2-7]{55}") for seed in ("SUA", "SAA", "SOA")),
+    ("://", r"(?<=://)[^\s/:@\"]*:[^\s/@\"]+(?=@)"),
+    ("earer ", r"(?<=earer )[\w.~+/=-]{8,}"),
+    ("asic ", r"(?<=asic )[\w+/=-]{8,}"),
+    ("@", r"[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"),
+)
+"""What a secret looks like: text that must be in the line for it to be worth a closer look, and the secret.
+
+In this order: JSON Web Tokens, personal access tokens, secrets of webhooks, bcrypt hashes, private keys, seeds of NATS
+credentials, passwords in URLs, the two kinds of `Authorization`, e-mail addresses. None is looked for further than a
+bounded way from where it starts, because clients choose what some lines say.
+"""
+_MASKS = tuple((sign, re.compile(shape)) for sign, shape in _SHAPES)
 
 
 def setup_logging(service: str, settings: Settings) -> None:
@@ -34,7 +61,11 @@ def setup_logging(service: str, settings: Settings) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_render(settings.log_format)],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_render(settings.log_format),
+                mask,
+            ],
         )
     )
     root = logging.getLogger()
@@ -55,8 +86,9 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 def _render(form: LogFormat) -> list[structlog.typing.Processor]:
     if form is LogFormat.TEXT or (form is LogFormat.AUTO and sys.stdout.isatty()):
-        return [structlog.dev.ConsoleRenderer()]
-    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    without_values = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [structlog.processors.ExceptionRenderer(without_values), structlog.processors.JSONRenderer()]
 
 
 def _service_name(service: str) -> structlog.typing.Processor:
@@ -76,7 +108,26 @@ def _trace_ids(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappi
 
 
 def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401 - structlog
-    for key in event:
-        if any(word in key.lower() for word in REDACTED):
-            event[key] = "[redacted]"
+    for key, value in event.items():
+        event[key] = MASK if _is_secret(key) else _without_secrets(value)
     return event
+
+
+def _without_secrets(value: Any) -> Any:  # noqa: ANN401 - whatever is logged
+    if isinstance(value, dict):
+        return {key: MASK if _is_secret(str(key)) else _without_secrets(one) for key, one in value.items()}
+    return [_without_secrets(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(key: str) -> bool:
+    return any(word in key.lower() for word in REDACTED)
+
+
+def mask(_: Any, __: str, line: Any) -> str:  # noqa: ANN401 - structlog
+    """Leave out of a finished line whatever looks like a secret."""
+    text = str(line)
+    for sign, shape in _MASKS:
+        if sign in text:
+            text = shape.sub(MASK, text)
+    return text
