@@ -1,15 +1,18 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
 import msgspec
 import pytest
 from litestar import Litestar
+from sqlalchemy import text
 
 from auth.app import create_app
 from auth.settings import AuthSettings
 from common import migrate
+from common.contracts import REGISTRY
 from common.db import Database
 from devstack.testing import Servers, SettingsMaker, running
 
@@ -86,3 +89,62 @@ async def fresh_settings(prepared: Servers, settings: AuthSettings) -> AsyncIter
     yield msgspec.structs.replace(settings, database_url=url)
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()
+
+
+class Someone:
+    """A user who is logged in."""
+
+    def __init__(self, http: httpx.AsyncClient, account: dict[str, str], tokens: dict[str, str]) -> None:
+        self.http = http
+        self.username, self.email, self.password = (account[name] for name in ("username", "email", "password"))
+        self.id = UUID(account["id"])
+        self.tokens = tokens
+        self.headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        return await self.http.request(method, f"/api/v1{path}", json=body, headers=self.headers | headers)
+
+    async def get(self, path: str) -> httpx.Response:
+        return await self.call("GET", path)
+
+    async def put(self, path: str, **fields: Any) -> httpx.Response:
+        return await self.call("PUT", path, fields)
+
+    async def log_in(self, password: str | None = None) -> httpx.Response:
+        body = {"username": self.username, "password": password or self.password}
+        return await self.http.post("/api/v1/auth/login", json=body)
+
+
+Newcomer = Callable[..., Awaitable[Someone]]
+
+
+@pytest.fixture
+def newcomer(client: httpx.AsyncClient) -> Newcomer:
+    """Register somebody new and log them in."""
+
+    async def come(username: str | None = None, **fields: Any) -> Someone:
+        name = username or f"driver_{uuid4().hex[:12]}"
+        body = {"username": name, "email": f"{uuid4().hex}@example.com", "password": "Slipstream44", **fields}
+        registered = await client.post("/api/v1/auth/register", json=body)
+        assert registered.status_code == 201, registered.text
+        started = await client.post("/api/v1/auth/login", json={"username": name, "password": body["password"]})
+        assert started.status_code == 200, started.text
+        return Someone(client, body | {"id": registered.json()["id"]}, started.json())
+
+    return come
+
+
+Events = Callable[..., Awaitable[list[Any]]]
+
+
+@pytest.fixture
+def published(database: Database) -> Events:
+    """Read what was given to the outbox under a subject about somebody, oldest first."""
+
+    async def read(subject: str, key: UUID) -> list[Any]:
+        query = text("SELECT body FROM outbox WHERE subject = :subject AND key = :key ORDER BY id")
+        async with database.transaction() as session:
+            bodies = await session.scalars(query, {"subject": subject, "key": str(key)})
+            return [msgspec.json.decode(body, type=REGISTRY[subject]) for body in bodies]
+
+    return read
