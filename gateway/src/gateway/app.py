@@ -16,6 +16,7 @@ from common.security import TokenVerifier
 from gateway import docs, health
 from gateway.docs import Documents
 from gateway.edge import Edge
+from gateway.exchange import Exchange
 from gateway.feed import Feed
 from gateway.identity import Identities
 from gateway.limits import Limiter
@@ -36,6 +37,7 @@ def create_app(settings: GatewaySettings) -> Edge:
     identities = Identities(
         TokenVerifier(issuer, settings.token_audience, keys, denials),
         TokenVerifier(issuer, settings.token_admin_audience, keys, denials),
+        Exchange(settings, forwarder, limiter),
     )
 
     @contextlib.asynccontextmanager
@@ -68,6 +70,7 @@ def create_app(settings: GatewaySettings) -> Edge:
                 "settings": settings,
                 "forwarder": forwarder,
                 "feed": feed,
+                "denials": denials,
                 "documents": Documents(forwarder, services, settings.gateway_public_url),
                 "own_document": own_document,
             }

@@ -29,7 +29,7 @@ from prometheus_client import Counter, Histogram
 
 from common import telemetry
 from common.addresses import client_address, limit_subject
-from common.errors import PaddockError, TooManyRequestsError
+from common.errors import ForbiddenError, PaddockError, TooManyRequestsError
 from common.http import Problem, RequestContext, handle_error
 from common.security import Principal
 from gateway.bodies import ClientGoneError, leaves_body, linger
@@ -173,13 +173,15 @@ class Edge:
         structlog.contextvars.bind_contextvars(client=client)
         principal = None
         try:
-            principal = await self._identities.identify(header(scope, b"authorization"), route.identity)
+            principal = await self._identities.identify(scope, route.identity, client)
         except PaddockError as error:
             refusal = refusal or error
         await self._charge(answer, route, client, principal)
         if refusal:
             raise refusal
         if route.service == GATEWAY:
+            _check_scope(route, principal)
+            scope.setdefault("state", {})["principal"] = principal
             scope["path"] = "/" + "/".join(segments)
             scope["raw_path"] = canonical(segments).encode()
             await self.local(scope, receive, answer.send)
@@ -213,6 +215,12 @@ class Edge:
         if unread:
             await linger(receive)
             await answer.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _check_scope(route: Route, principal: Principal | None) -> None:
+    """Hold a token with scopes to what a route of our own asks; services do so for theirs."""
+    if principal and principal.scopes is not None and route.scope not in {None, *principal.scopes}:
+        raise ForbiddenError("insufficient_scope", f"The token lacks the scope {route.scope}.")
 
 
 def _check_headers(scope: HTTPScope) -> None:

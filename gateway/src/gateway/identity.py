@@ -1,26 +1,58 @@
 """Whose request it is: the access token, verified here before anything is asked of a service.
 
-Services verify the token again; nothing the gateway finds out is passed on as a header.
+Services verify the token again; nothing the gateway finds out is passed on as a header. In the place of a personal
+access token goes the access token that it was exchanged for.
 """
 
+from litestar.types import HTTPScope
+
 from common.errors import UnauthorizedError
+from common.http import request_id_of
 from common.security import Principal, TokenVerifier, bearer_token
+from gateway.exchange import Exchange, is_personal
+from gateway.headers import header
 from gateway.routes import Identity
 
 
 class Identities:
     """Verifies tokens: those of people, and on the routes of admins those of admins."""
 
-    def __init__(self, verifier: TokenVerifier, admins: TokenVerifier) -> None:
+    def __init__(self, verifier: TokenVerifier, admins: TokenVerifier, exchange: Exchange) -> None:
         self._verifier = verifier
         self._admins = admins
+        self._exchange = exchange
 
-    async def identify(self, header: bytes | None, wanted: Identity) -> Principal | None:
+    async def identify(self, scope: HTTPScope, wanted: Identity, client: str) -> Principal | None:
         """Return the caller, or nothing for an anonymous one where that is allowed; raise `UnauthorizedError`."""
-        if wanted is Identity.IGNORED or (header is None and wanted is Identity.OPTIONAL):
+        authorization = header(scope, b"authorization")
+        if wanted is Identity.IGNORED or (authorization is None and wanted is Identity.OPTIONAL):
             return None
-        token = bearer_token((header or b"").decode("latin-1"))
+        token = bearer_token((authorization or b"").decode("latin-1"))
         if token is None:
             raise UnauthorizedError("invalid_token", "The access token is missing, expired or not valid.")
-        verifier = self._admins if wanted is Identity.ADMIN else self._verifier
-        return await verifier.verify(token)
+        if wanted is Identity.ADMIN:
+            return await self._admins.verify(token)
+        if is_personal(token):
+            return await self._program(scope, token, client)
+        return await self._verifier.verify(token)
+
+    async def _program(self, scope: HTTPScope, token: str, client: str) -> Principal:
+        """Put the access token in place of the personal one, a fresh one if what we had has been revoked meanwhile."""
+        request_id = request_id_of(scope)
+        exchanged = await self._exchange.access_token(token, client=client, request_id=request_id)
+        try:
+            principal = await self._verifier.verify(exchanged)
+        except UnauthorizedError:
+            self._exchange.forget(token, exchanged)
+            exchanged = await self._exchange.access_token(token, client=client, request_id=request_id)
+            principal = await self._verifier.verify(exchanged)
+        _authorize(scope, exchanged)
+        return principal
+
+
+def _authorize(scope: HTTPScope, token: str) -> None:
+    """Replace the first authorization; a second one is still there to be refused."""
+    headers = list(scope["headers"])
+    first = next(at for at, (name, _) in enumerate(headers) if name == b"authorization")
+    headers[first] = (b"authorization", b"Bearer " + token.encode())
+    scope["headers"] = headers

@@ -50,6 +50,8 @@ class Route(msgspec.Struct, frozen=True):
     template: str
     identity: Identity = Identity.OPTIONAL
     limit: Limit = Limit.DEFAULT
+    scope: str | None = None
+    """Of a route of the gateway's own, what a token with scopes must have; services ask for theirs."""
 
 
 def _credentials(template: str) -> Route:

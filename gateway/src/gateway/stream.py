@@ -1,17 +1,21 @@
 """`GET /api/v1/stream`: events as they happen, by server-sent events."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any
 from uuid import UUID
 
 import aiohttp
+import msgspec
 from litestar import Request, get
 from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from common import clock
+from common.denials import Denials
 from common.errors import (
     FieldError,
     ForbiddenError,
@@ -22,6 +26,7 @@ from common.errors import (
     UnavailableError,
 )
 from common.http import problems, request_id_of
+from common.security import Principal
 from gateway.feed import Feed, Listener
 from gateway.memory import TOPICS, league_channel
 from gateway.proxy import Forwarder
@@ -58,7 +63,11 @@ async def stream(
     league: Annotated[UUID | None, Parameter(description="Also the leaderboard of this league of yours")] = None,
     last_event_id: Annotated[str | None, Parameter(header="Last-Event-ID", description="Resume after this one")] = None,
 ) -> ASGIApp:
-    """Listen to the race weekend: what is scored, locked, started and amended, as it happens."""
+    """Listen to the race weekend: what is scored, locked, started and amended, as it happens.
+
+    A personal access token needs the scope `stream:read`, and for a league `scoring:read` too. The stream ends with the
+    login or the token that it was asked for with.
+    """
     channels = set(_topics(topics))
     if league:
         await _require_access(state.forwarder, request, league)
@@ -66,14 +75,15 @@ async def stream(
     feed: Feed = state.feed
     settings: GatewaySettings = state.settings
     listener = await feed.join(channels, _sequence(last_event_id))
-    return Stream(feed, listener, settings.gateway_heartbeat_seconds)
+    return Stream(feed, listener, settings.gateway_heartbeat_seconds, _ender(request, state.denials))
 
 
 class Stream:
     """One listener's answer, as an ASGI app."""
 
-    def __init__(self, feed: Feed, listener: Listener, heartbeat_seconds: float) -> None:
+    def __init__(self, feed: Feed, listener: Listener, heartbeat_seconds: float, ended: Callable[[], bool]) -> None:
         self._feed = feed
+        self._ended = ended
         self._listener = listener
         self._heartbeat_seconds = heartbeat_seconds
 
@@ -105,11 +115,19 @@ class Stream:
                 async with asyncio.timeout(self._heartbeat_seconds):
                     frames = [(await waiting.get()).frame]
             except TimeoutError:
-                await _chunk(send, b":\n\n")
-                continue
+                frames = [b":\n\n"]
+            if self._ended():
+                return
             while len(frames) < BURST and not waiting.empty():
                 frames.append(waiting.get_nowait().frame)
             await _chunk(send, b"".join(frames))
+
+
+def _ender(request: Request[Any, Any, Any], denials: Denials) -> Callable[[], bool]:
+    """Return what tells whether the caller's session has ended since now."""
+    principal: Principal | None = request.scope.get("state", {}).get("principal")
+    joined_at = clock.now().timestamp()
+    return lambda: principal is not None and denials.denies(principal.session_id, joined_at)
 
 
 async def _chunk(send: Send, body: bytes) -> None:
@@ -144,15 +162,31 @@ async def _require_access(forwarder: Forwarder, request: Request[Any, Any, Any],
     url = forwarder.url("scoring", f"/api/v1/leagues/{league}/leaderboard?limit=1")
     try:
         async with forwarder.session.get(url, headers=headers, allow_redirects=False) as response:
-            status = response.status
+            status, body = response.status, await response.read()
     except (aiohttp.ClientError, TimeoutError) as error:
         raise UnavailableError("upstream_unavailable", "Scoring does not answer right now.", retry_after=1) from error
+    if status == 403:  # noqa: PLR2004 - forbidden
+        raise _forbidden(body)
     refusals: dict[int, PaddockError] = {
         401: UnauthorizedError("invalid_token", "The leaderboard of a league needs an access token."),
-        403: ForbiddenError("not_a_member", "You are not in this league."),
         404: NotFoundError("no_league", "There is no such league."),
     }
     if refusal := refusals.get(status):
         raise refusal
     if status != 200:  # noqa: PLR2004 - OK
         raise UnavailableError("upstream_unavailable", "Scoring does not answer right now.", retry_after=1)
+
+
+class _Refused(msgspec.Struct):
+    code: str = ""
+
+
+def _forbidden(body: bytes) -> ForbiddenError:
+    """Tell a token that may not ask from a person who is not in the league."""
+    try:
+        code = msgspec.json.decode(body, type=_Refused).code
+    except msgspec.MsgspecError:
+        code = ""
+    if code == "insufficient_scope":
+        return ForbiddenError(code, "The token lacks the scope scoring:read, which the leaderboard of a league takes.")
+    return ForbiddenError("not_a_member", "You are not in this league.")
