@@ -14,7 +14,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Any
 
 import nats
@@ -138,8 +138,11 @@ async def read(client: Client, store: sqlite3.Connection, stopping: asyncio.Even
             await asyncio.sleep(PAUSE_SECONDS)
             continue
         for message in messages:
-            with suppress(nats.errors.Error):  # an answer that was lost costs a redelivery, and that is recognised
+            try:
                 await (hand_back(message) if stopping.is_set() else process(message, store))
+            except nats.errors.Error as error:  # this one comes again and is recognised, and so does the rest
+                log.warning("the answer was lost: %r", error)
+                break
 
 
 async def process(message: Msg, store: sqlite3.Connection) -> None:
