@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, StreamInfo
 
-from common import clock, topology
+from common import cancellation, clock, topology
 from common.log import get_logger
 from common.settings import Settings
 
@@ -99,6 +99,7 @@ class Follower:
         failures = 0
         try:
             while True:
+                cancellation.heed()
                 try:
                     await self._follow(client)
                 except (FollowingBrokenError, nats.errors.Error, OSError) as error:
@@ -200,6 +201,7 @@ class Follower:
     async def _next(self, receive: Callable[..., object], expected: int) -> Msg:
         """Return the next event; answer flow control and check heartbeats on the way."""
         while True:
+            cancellation.heed()
             message: Msg = await receive(timeout=SILENCE_SECONDS)  # type: ignore[misc]
             headers = message.headers or {}
             if headers.get("Status") != "100":
