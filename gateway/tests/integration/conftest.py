@@ -154,3 +154,9 @@ async def start(settings: GatewaySettings) -> AsyncIterator[Starter]:
 async def client(start: Starter) -> httpx.AsyncClient:
     """A client of a gateway without limits."""
     return await start()
+
+
+@pytest.fixture(name="serving")
+def serving_fixture() -> Callable[..., contextlib.AbstractAsyncContextManager[str]]:
+    """The function `serving`, for servers of a test's own."""
+    return serving
