@@ -5,4 +5,4 @@ import contextlib
 with contextlib.suppress(ImportError):
     import gateway  # noqa: F401 - its folder has the package's name; pytest would take the folder for the package
 
-pytest_plugins = ["devstack.testing"]
+pytest_plugins = ["devstack.testing", "devstack.log_watch"]

@@ -36,6 +36,8 @@ async def bootstrap(admin_url: str, passwords: dict[str, str]) -> None:
     try:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
+            if superuser := await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+                await connection.execute("SET LOCAL log_min_error_statement = panic")  # what follows holds passwords
             database = await connection.fetchval("SELECT quote_ident(current_database())")
             await connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
             await connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
@@ -43,6 +45,8 @@ async def bootstrap(admin_url: str, passwords: dict[str, str]) -> None:
             await connection.execute(f"CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA {EXTENSIONS}")
             for service, password in passwords.items():
                 await _own_schema(connection, database, service, password)
+                if superuser:  # the detail of an error is the value that a key refused, which may be an address
+                    await connection.execute(f"ALTER ROLE {role_of(service)} SET log_error_verbosity = terse")
     finally:
         await connection.close()
 
