@@ -7,6 +7,7 @@ from auth.access_token_routes import provide_programs
 from auth.access_tokens import AccessTokens
 from auth.avatar_routes import provide_avatars
 from auth.avatars import Avatars
+from auth.consumers import consumers
 from auth.favourites import Favourites
 from auth.keys import SigningKeys
 from auth.objects import Objects
@@ -27,6 +28,7 @@ def create_app(settings: AuthSettings) -> Litestar:
         settings,
         title="Paddock accounts",
         route_handlers=HANDLERS,
+        consumers=consumers,
         dependencies={
             "accounts": Provide(provide_accounts),
             "origin": Provide(provide_origin),

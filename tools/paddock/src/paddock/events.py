@@ -18,7 +18,7 @@ CONSUMERS = {
     "results.synced": ["scoring", "analytics", "webhooks"],
     "results.amended": ["scoring", "analytics", "webhooks"],
     "league.created": ["scoring", "webhooks"],
-    "league.joined": ["scoring", "webhooks"],
+    "league.joined": ["auth", "scoring", "webhooks"],
     "team.created": ["scoring"],
     "lineup.submitted": ["scoring"],
     "lineups.locked": ["scoring", "webhooks"],
