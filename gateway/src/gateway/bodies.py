@@ -11,11 +11,12 @@ from common.http import BODY_BYTES
 UNREAD_BYTES = 64 * 1024
 LINGER_BYTES = 256 * 1024
 LINGER_SECONDS = 0.5
+"""For a body of `BODY_BYTES`."""
 LENGTH_DIGITS = 18
 
 
 class BodyTooLargeError(HTTPException):
-    """The body is longer than the product takes."""
+    """The body is longer than the route takes."""
 
     status_code = 413
 
@@ -24,13 +25,13 @@ class ClientGoneError(Exception):
     """Nobody is left to answer."""
 
 
-def check_declared_length(scope: HTTPScope) -> None:
+def check_declared_length(scope: HTTPScope, limit: int) -> None:
     """Refuse a body that says itself that it is too long, before any of it is read."""
     for name, value in scope["headers"]:
         if name == b"content-length":
             if not value.isdigit():
                 raise HTTPException(status_code=400)
-            if _longer(value, BODY_BYTES):
+            if _longer(value, limit):
                 raise BodyTooLargeError
 
 
@@ -49,16 +50,17 @@ def _longer(length: bytes, limit: int) -> bool:
 class Body:
     """A request's body, in the pieces it arrives in, counted."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, limit: int) -> None:
         self._receive = receive
+        self._limit = limit
         self._first = b""
         self.more = True
         self.length = 0
 
     @classmethod
-    async def begun(cls, scope: HTTPScope, receive: Receive) -> "Body":
+    async def begun(cls, scope: HTTPScope, receive: Receive, limit: int) -> "Body":
         """Read the first piece, which is nearly always all of it. What a GET brings has no meaning and stays here."""
-        body = cls(receive)
+        body = cls(receive, limit)
         if scope["method"] == "GET":
             body.more = False
         else:
@@ -73,7 +75,7 @@ class Body:
     @property
     def too_large(self) -> bool:
         """True once more was sent than is taken."""
-        return self.length > BODY_BYTES
+        return self.length > self._limit
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         yield self._first
@@ -92,12 +94,15 @@ class Body:
         return piece
 
 
-async def linger(receive: Receive) -> None:
-    """Read on a little after a refusal, so that a client that is still sending finds the answer and not a reset."""
+async def linger(receive: Receive, body_bytes: int) -> None:
+    """Read on after a refusal, so that a client that is still sending finds the answer and not a reset.
+
+    What is read is dropped, and it is little more than the route, which takes ``body_bytes``, would have read anyway.
+    """
     read, more = 0, True
     try:
-        async with asyncio.timeout(LINGER_SECONDS):
-            while more and read < LINGER_BYTES:
+        async with asyncio.timeout(LINGER_SECONDS * body_bytes / BODY_BYTES):
+            while more and read < body_bytes + LINGER_BYTES:
                 message = await receive()
                 if message["type"] != "http.request":
                     return

@@ -142,7 +142,7 @@ class Edge:
         except Exception as error:  # the outermost edge: any error becomes a problem
             if answer.status:
                 raise
-            await self._refuse(scope, receive, answer, error)
+            await self._refuse(scope, receive, answer, error, body_bytes=route.body_bytes)
         finally:
             REQUESTS.labels(route.service, route.method, route.template, answer.status).inc()
             SECONDS.labels(route.service, route.template).observe(time.perf_counter() - started)
@@ -200,7 +200,9 @@ class Edge:
         if verdict.retry_after:
             raise TooManyRequestsError("rate_limited", "Rate limit exceeded", retry_after=verdict.retry_after)
 
-    async def _refuse(self, scope: HTTPScope, receive: Receive, answer: Answer, error: Exception) -> None:
+    async def _refuse(
+        self, scope: HTTPScope, receive: Receive, answer: Answer, error: Exception, *, body_bytes: int
+    ) -> None:
         """Answer with the problem; a body that nobody read ends the connection."""
         response = handle_error(Request(scope), error)
         problem = response.content
@@ -213,7 +215,7 @@ class Edge:
             headers.append((b"connection", b"close"))
         await answer.whole(response.status_code or 500, headers, msgspec.json.encode(problem), more=unread)
         if unread:
-            await linger(receive)
+            await linger(receive, body_bytes)
             await answer.send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

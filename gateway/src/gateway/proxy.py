@@ -17,10 +17,10 @@ from yarl import URL
 
 from common import telemetry
 from common.errors import UnavailableError
-from common.http import request_id_of
+from common.http import BODY_BYTES, request_id_of
 from common.log import get_logger
 from gateway.bodies import Body, BodyTooLargeError, check_declared_length
-from gateway.routes import Identity, Route, canonical
+from gateway.routes import TABLE, Identity, Route, canonical
 from gateway.settings import GatewaySettings
 
 log = get_logger(__name__)
@@ -30,6 +30,8 @@ KEEP_ALIVE_SECONDS = 3.0
 """Less than the 5 s after which uvicorn closes, so that no request is sent into a closing connection."""
 RETRY_AFTER_SECONDS = 1
 RETRY_PAUSE_SECONDS = 0.05
+SLOWEST_BYTES_PER_SECOND = 128 * 1024
+"""Of a client that sends more than `BODY_BYTES`."""
 
 FORWARDED = frozenset(
     (
@@ -87,11 +89,7 @@ class Forwarder:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._urls = {name: url.rstrip("/") for name, url in settings.services.items()}
-        self._timeout = aiohttp.ClientTimeout(
-            total=settings.gateway_upstream_seconds,
-            connect=2 * settings.gateway_connect_seconds,
-            sock_connect=settings.gateway_connect_seconds,
-        )
+        self._timeouts = {length: _timeout(settings, length) for length in {route.body_bytes for route in TABLE}}
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -103,7 +101,7 @@ class Forwarder:
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             auto_decompress=False,
-            timeout=self._timeout,
+            timeout=self._timeouts[BODY_BYTES],
         )
         self._session._retry_connection = False  # noqa: SLF001 - aiohttp would send a PUT twice without telling
 
@@ -129,8 +127,8 @@ class Forwarder:
         """Pass one request on and its answer back; raise before the answer has begun, or leave it unfinished after."""
         with telemetry.span(f"{route.method} {route.service}", SpanKind.CLIENT):
             headers = forwarded_headers(scope, route, client)
-            check_declared_length(scope)
-            body = await Body.begun(scope, receive)
+            check_declared_length(scope, route.body_bytes)
+            body = await Body.begun(scope, receive, route.body_bytes)
             query = scope["query_string"].decode("latin-1")
             url = self.url(route.service, canonical(segments) + (f"?{query}" if query else ""))
             response = await self._answered(route, url, headers, body)
@@ -157,7 +155,12 @@ class Forwarder:
     async def _send(self, route: Route, url: URL, headers: list[tuple[str, str]], body: Body) -> aiohttp.ClientResponse:
         try:
             return await self.session.request(
-                route.method, url, headers=headers, data=body.payload, allow_redirects=False
+                route.method,
+                url,
+                headers=headers,
+                data=body.payload,
+                allow_redirects=False,
+                timeout=self._timeouts[route.body_bytes],
             )
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
             raise _unavailable(route) from error
@@ -168,6 +171,15 @@ class Forwarder:
             if body.too_large:
                 raise BodyTooLargeError from error
             raise _unavailable(route) from error
+
+
+def _timeout(settings: GatewaySettings, body_bytes: int) -> aiohttp.ClientTimeout:
+    """Give a longer body the time that a slow line needs for it."""
+    return aiohttp.ClientTimeout(
+        total=settings.gateway_upstream_seconds + (body_bytes - BODY_BYTES) / SLOWEST_BYTES_PER_SECOND,
+        connect=2 * settings.gateway_connect_seconds,
+        sock_connect=settings.gateway_connect_seconds,
+    )
 
 
 def _unavailable(route: Route) -> UnavailableError:

@@ -11,8 +11,11 @@ from urllib.parse import quote, unquote_to_bytes
 import msgspec
 from litestar.exceptions import ClientException, HTTPException, MethodNotAllowedException, NotFoundException
 
+from common.http import BODY_BYTES
+
 GATEWAY = "gateway"
 PATH_BYTES = 8192
+PICTURE_BYTES = 10 * 1024 * 1024
 SEGMENTS = 16
 
 _SAFE = "-._~!$&'()*+,=:@"
@@ -50,6 +53,8 @@ class Route(msgspec.Struct, frozen=True):
     template: str
     identity: Identity = Identity.OPTIONAL
     limit: Limit = Limit.DEFAULT
+    body_bytes: int = BODY_BYTES
+    """How long a request's body may be."""
     scope: str | None = None
     """Of a route of the gateway's own, what a token with scopes must have; services ask for theirs."""
 
@@ -83,6 +88,9 @@ TABLE: tuple[Route, ...] = (
     _own("auth", "GET", "/api/v1/users/me/tokens"),
     _own("auth", "GET", "/api/v1/users/me/tokens/scopes"),
     _own("auth", "DELETE", "/api/v1/users/me/tokens/{token_id}"),
+    Route("auth", "PUT", "/api/v1/users/me/avatar", Identity.REQUIRED, body_bytes=PICTURE_BYTES),
+    _own("auth", "DELETE", "/api/v1/users/me/avatar"),
+    Route("auth", "GET", "/api/v1/users/{user_id}/avatar"),
     Route("auth", "GET", "/.well-known/jwks.json", Identity.IGNORED),
     Route("ingest", "GET", "/api/v1/races"),
     Route("ingest", "GET", "/api/v1/races/{race_id}"),
