@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -131,7 +132,8 @@ async def past(place: Past) -> Past:
     await place.database.execute("DROP SCHEMA IF EXISTS analytics_rebuild, leagues_rebuild, scoring_rebuild CASCADE")
     for schema in migrate.SERVICES:
         tables = await place.rows("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
-        names = ", ".join(f"{schema}.{name}" for (name,) in tables if name != "alembic_version")
+        kept = {"alembic_version", *getattr(import_module(f"{schema}.models"), "APPEND_ONLY", ())}
+        names = ", ".join(f"{schema}.{name}" for (name,) in tables if name not in kept)
         await place.database.execute(f"TRUNCATE {names} RESTART IDENTITY")
     return place
 
