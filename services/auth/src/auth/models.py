@@ -186,8 +186,17 @@ class OneTimeToken(Model):
     """When it was used, or when a newer one or a change of password or address took its place."""
 
 
+Index(
+    "uq_one_time_tokens_live",
+    OneTimeToken.user_id,
+    OneTimeToken.purpose,
+    unique=True,
+    postgresql_where=OneTimeToken.used_at.is_(None),
+)
+
+
 class Mail(Model):
-    """A letter that was or will be sent; its event carries the id alone."""
+    """A letter that was or will be sent, or somebody's request for one; its event carries the id alone."""
 
     __tablename__ = "mails"
 
@@ -200,6 +209,10 @@ class Mail(Model):
     """What the template tells beyond the link: when, from where."""
     created_at: Mapped[datetime] = mapped_column(index=True)
     sent_at: Mapped[datetime | None]
+    """When the mail server took it."""
+    dropped_at: Mapped[datetime | None]
+    dropped_because: Mapped[str | None]
+    """Why it will not be sent: its link was used up, the server refuses the recipient. Holds no address."""
 
 
 class Preferences(Model):

@@ -184,6 +184,13 @@ def _mails() -> None:
     )
     op.create_index(op.f("ix_one_time_tokens_user_id"), "one_time_tokens", ["user_id"])
     op.create_index(op.f("ix_one_time_tokens_expires_at"), "one_time_tokens", ["expires_at"])
+    op.create_index(
+        "uq_one_time_tokens_live",
+        "one_time_tokens",
+        ["user_id", "purpose"],
+        unique=True,
+        postgresql_where=sa.text("used_at IS NULL"),
+    )
     op.create_table(
         "mails",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -194,6 +201,8 @@ def _mails() -> None:
         sa.Column("facts", postgresql.JSONB(), nullable=False),
         sa.Column("created_at", WHEN, nullable=False),
         sa.Column("sent_at", WHEN),
+        sa.Column("dropped_at", WHEN),
+        sa.Column("dropped_because", sa.Text()),
         _of_user("mails"),
         sa.ForeignKeyConstraint(
             ["token_id"], ["one_time_tokens.id"], name=op.f("fk_mails_token_id_one_time_tokens"), ondelete="CASCADE"

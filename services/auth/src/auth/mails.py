@@ -1,0 +1,96 @@
+"""Letters: a row and an event in the transaction of what they tell; the consumer of the event sends them.
+
+Nobody waits for a mail server, and a letter exists exactly when what it tells was committed. What strangers may cause
+is limited here, for each account and for each address, so that nobody can be flooded through us.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth.links import Links, Purpose
+from auth.models import Mail, User
+from auth.origin import Origin
+from auth.settings import AuthSettings
+from common import clock, outbox
+from common.contracts.auth import MailRequested
+
+
+class Kind(StrEnum):
+    """Which letter; each has its templates."""
+
+    VERIFY_EMAIL = "verify_email"
+    RESET_PASSWORD = "reset_password"  # noqa: S105 - a name
+    CHANGE_EMAIL = "change_email"
+    EMAIL_CHANGED = "email_changed"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a name
+    ACCOUNT_LOCKED = "account_locked"
+    ALREADY_REGISTERED = "already_registered"
+    REFRESH_REUSED = "refresh_reused"
+    ACCOUNT_DELETED = "account_deleted"
+
+
+class Request(StrEnum):
+    """What somebody asked for by an address, which may be nobody's; found out off the request."""
+
+    VERIFY = "ask_verify_email"
+    RESET = "ask_reset_password"
+
+
+LINKS = {Kind(purpose.value): purpose for purpose in Purpose}
+"""The letters that hold a link, and its purpose."""
+
+
+async def post(
+    session: AsyncSession,
+    kind: str,
+    user: User,
+    *,
+    settings: AuthSettings,
+    facts: Mapping[str, Any] | None = None,
+    address: str | None = None,
+) -> Mail:
+    """Have a letter sent once the caller's transaction is committed.
+
+    It goes to the user's address unless there is another ``address``. A kind with a link gets one, which replaces any
+    older one of its purpose. ``facts`` are what its template tells besides: see `circumstances`; no secret, and of
+    addresses only `domain.masked` ones.
+    """
+    kind, address = Kind(kind), address or user.email
+    token = None
+    if purpose := LINKS.get(kind):
+        token = await Links(settings).issue(session, user, purpose, address)
+    mail = Mail(
+        id=uuid4(),
+        user_id=user.id,
+        token_id=token.id if token else None,
+        kind=kind.value,
+        address=address,
+        facts=dict(facts or {}),
+        created_at=clock.now(),
+    )
+    await _request(session, mail)
+    return mail
+
+
+async def ask(session: AsyncSession, request: Request, address: str) -> None:
+    """Keep a request for a letter to an address; the work is the same whether somebody has it or not."""
+    mail = Mail(id=uuid4(), kind=request.value, address=address, facts={}, created_at=clock.now())
+    await _request(session, mail)
+
+
+async def _request(session: AsyncSession, mail: Mail) -> None:
+    session.add(mail)
+    await session.flush()
+    await outbox.publish(session, MailRequested(mail_id=mail.id, kind=mail.kind))
+
+
+def circumstances(origin: Origin) -> dict[str, Any]:
+    """Return where something was done from, as letters tell it. What the client calls itself is not among it.
+
+    A stranger writes that, and a letter of ours is no place for the words of strangers.
+    """
+    return {"from_address": origin.address} if origin.address else {}
