@@ -27,9 +27,9 @@ DEPLOYABLES = (*APPS, "gateway")
 SERVERS = ("postgres", "nats", "valkey")
 OPEN_NETWORKS = {"gateway": {"edge"}, "webhooks": {"subscribers"}}
 """Who is on a network that leads outside: the one who lets in, and the one who sends to subscribers."""
-IMAGES = {"migrate": "cli", "nats-init": "cli", "keeper": "cli"}
-ONCE = ("migrate", "nats-init")
-"""Run to their ends before others start."""
+IMAGES = {"migrate": "cli", "nats-init": "cli", "keeper": "cli", "operator": "cli"}
+ONCE = ("migrate", "nats-init", "operator")
+"""Run to their ends: before others start, or by hand."""
 CREDENTIALS = {**{name: name for name in DEPLOYABLES}, "migrate": "paddock", "keeper": "paddock"}
 """Whose NATS credentials each mounts."""
 
@@ -194,6 +194,15 @@ def test_the_keeper_starts_in_production_on_what_it_is_given() -> None:
     assert not [name for name in environment if "PASSWORD" in name or "DATABASE" in name]
     assert OperatorSettings.load(environment).nats_url == "nats://nats:4222"
     assert COMPOSE["services"]["keeper"]["command"] == ["keep"]
+
+
+def test_the_operator_is_started_by_hand_and_is_given_what_auth_is(written: dict[str, str]) -> None:
+    spec = COMPOSE["services"]["operator"]
+    assert spec["profiles"] == ["operator"]
+    auth = COMPOSE["services"]["auth"]["environment"]
+    own = {"NATS_CREDS_FILE": "", "PADDOCK_ADMIN_PASSWORD": "${PADDOCK_ADMIN_PASSWORD:-}"}
+    assert spec["environment"] == auth | own
+    assert settings_class("auth").load(interpolated(spec["environment"], written)).paddock_env == "production"
 
 
 def test_a_service_knows_only_its_own_role() -> None:

@@ -232,5 +232,14 @@ def test_the_migration_is_given_the_password_of_every_role(rendered: list[Docume
     assert {f"PADDOCK_DB_PASSWORD_{service.upper()}" for service in migrate.SERVICES} <= given
 
 
+def test_the_operators_pod_keeps_the_policy_and_is_given_what_auth_is(check: ModuleType) -> None:
+    job = yaml.safe_load((K8S / "operator.yaml").read_text(encoding="utf-8"))
+    policy = check.policy
+    rules = (policy.by_number, policy.confined, policy.read_only, policy.apart_from_the_node)
+    assert [problem for rule in rules for problem in rule([job])] == []
+    assert container(job)["envFrom"] == [{"configMapRef": {"name": "paddock"}}, {"secretRef": {"name": "paddock-auth"}}]
+    assert job["spec"]["activeDeadlineSeconds"] <= 3600  # it holds every secret of auth
+
+
 def _variables(deployable: str) -> set[str]:
     return {variable for _, variable, _ in settings_class(deployable).variables()}
