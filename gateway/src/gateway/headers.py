@@ -9,7 +9,7 @@ from gateway.settings import GatewaySettings
 
 Headers = list[tuple[bytes, bytes]]
 
-API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
+API_POLICY = b"default-src 'none'; frame-ancestors 'none'; sandbox"
 DEFAULTS: Mapping[bytes, bytes] = {
     b"x-content-type-options": b"nosniff",
     b"content-security-policy": API_POLICY,

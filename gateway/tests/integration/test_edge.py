@@ -20,7 +20,7 @@ PATHS = ["/api/v1/races", "/api/v1/leagues", "/nowhere", "/api/v1/races;x", "/he
 async def test_every_answer_has_its_security_headers_once(client: httpx.AsyncClient, path: str) -> None:
     headers = (await client.get(path)).headers
     assert headers.get_list("x-content-type-options") == ["nosniff"]
-    assert headers.get_list("content-security-policy") == ["default-src 'none'; frame-ancestors 'none'"]
+    assert headers.get_list("content-security-policy") == ["default-src 'none'; frame-ancestors 'none'; sandbox"]
     assert headers.get_list("referrer-policy") == ["no-referrer"]
     assert headers["cache-control"] == "no-store"
     assert len(headers.get_list("x-request-id")) == 1
