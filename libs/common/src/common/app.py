@@ -34,7 +34,7 @@ from common.liveness import Watchdog
 from common.log import get_logger, setup_logging
 from common.messaging import Bus
 from common.relay import Relay
-from common.security import TokenVerifier, provide_admin, provide_principal
+from common.security import DocumentedScopes, TokenVerifier, provide_admin, provide_principal
 from common.settings import Settings
 
 log = get_logger(__name__)
@@ -98,7 +98,7 @@ def service_app(
         },
         exception_handlers={Exception: handle_error},
         middleware=[RequestContext()],
-        plugins=[DocumentedErrors(), OpenTelemetryPlugin(TRACING)],
+        plugins=[DocumentedErrors(), DocumentedScopes(service), OpenTelemetryPlugin(TRACING)],
         openapi_config=OpenAPIConfig(
             title=title,
             version="1",

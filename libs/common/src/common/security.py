@@ -22,10 +22,13 @@ import jwt
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
+from litestar.plugins.base import ReceiveRoutePlugin
+from litestar.routes import BaseRoute, HTTPRoute
 
 from common import clock
 from common.denials import LONGEST_TOKEN_SECONDS, Denials
 from common.errors import ForbiddenError, UnauthorizedError
+from common.http import problems
 from common.key_set import KeySource
 
 ALGORITHM = "EdDSA"
@@ -41,6 +44,9 @@ SEEN_SECONDS = 20.0
 
 SESSION_ONLY = ""
 """The scope of what only somebody who has logged in may do, and no program for them."""
+LOGIN = "login"
+"""How documents call it."""
+ADMIN_PATH = "/api/v1/admin"
 AREAS = {"auth": "account"}
 """The areas that are not called as their service."""
 
@@ -257,6 +263,24 @@ def scope_of(service: str, method: str, opt: Mapping[str, Any]) -> str:
     """Name the scope that an operation needs."""
     area = AREAS.get(service, service)
     return str(opt.get("scope", f"{area}:{'read' if method in {'GET', 'HEAD'} else 'write'}"))
+
+
+class DocumentedScopes(ReceiveRoutePlugin):
+    """Shows what each operation that takes a token asks of it, as the roles of its `security` (OpenAPI 3.1)."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def receive_route(self, route: BaseRoute) -> None:
+        """Complete the `security` of a route's handlers: a scope, `LOGIN`, or ``admin`` and their scope."""
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else []:
+            if not handler.security:
+                continue
+            roles = [scope_of(self._service, min(handler.http_methods), handler.opt) or LOGIN]
+            if route.path.startswith(ADMIN_PATH):
+                roles = [role for role in ("admin", handler.opt.get("scope")) if role]
+            handler.security = [{"bearer": roles}]
+            handler.responses = {**problems(403), **(handler.responses or {})}
 
 
 async def provide_admin(request: Request[Any, Any, State]) -> AdminPrincipal:
