@@ -7,13 +7,15 @@ from auth.access_token_routes import provide_programs
 from auth.access_tokens import AccessTokens
 from auth.avatar_routes import provide_avatars
 from auth.avatars import Avatars
-from auth.consumers import consumers
+from auth.consumers import consumers_of
 from auth.favourites import Favourites
 from auth.keys import SigningKeys
 from auth.objects import Objects
 from auth.origin import provide_origin
+from auth.postman import Postman
 from auth.preference_routes import provide_favourites
 from auth.profile_routes import provide_visitor
+from auth.rotation import rotate_by_age
 from auth.routes import HANDLERS, provide_accounts
 from auth.service import Accounts
 from auth.settings import AuthSettings
@@ -28,7 +30,8 @@ def create_app(settings: AuthSettings) -> Litestar:
         settings,
         title="Paddock accounts",
         route_handlers=HANDLERS,
-        consumers=consumers,
+        consumers=consumers_of(Postman(settings)),
+        background=[rotate_by_age],
         dependencies={
             "accounts": Provide(provide_accounts),
             "origin": Provide(provide_origin),
@@ -38,7 +41,7 @@ def create_app(settings: AuthSettings) -> Litestar:
             "visitor": Provide(provide_visitor),
         },
     )
-    keys = SigningKeys(app.state.database, settings.key_encryption_secret)
+    keys = SigningKeys(app.state.database, settings)
     app.state.signing_keys = keys
     app.state.favourites = Favourites(settings.ingest_url)
     app.state.access_tokens = AccessTokens(settings, app.state.database, keys)

@@ -1,9 +1,13 @@
-"""The keys that access tokens are signed with: made when first needed, kept in the schema, sealed at rest."""
+"""The keys that access tokens are signed with: made when first needed, kept in the schema, sealed at rest.
+
+`auth.key_schedule` says which of them signs, `auth.rotation` changes them.
+"""
 
 import asyncio
 import os
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from uuid import UUID, uuid4
 
 import jwt
@@ -15,7 +19,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from auth import queries
+from auth.key_schedule import signing
 from auth.models import SigningKey
+from auth.settings import AuthSettings
 from common import clock
 from common.db import Database, is_outage
 from common.errors import UnavailableError
@@ -24,8 +30,8 @@ from common.security import ALGORITHM
 
 log = get_logger(__name__)
 
-RELOAD_SECONDS = 10
-"""How long another process's new key may go unnoticed."""
+RELOAD_SECONDS = 10.0
+"""How long what another process does to the keys may go unnoticed; less when they are published so briefly."""
 _NONCE_BYTES = 12
 
 
@@ -53,13 +59,34 @@ class KeySeal:
         raw = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], key_id.bytes)
         return Ed25519PrivateKey.from_private_bytes(raw)
 
+    def opens(self, key: SigningKey) -> bool:
+        """Tell whether the setting is the one that sealed the key."""
+        try:
+            self.open(key.id, key.private_key_sealed)
+        except InvalidTag:
+            return False
+        return True
+
+
+def generate(seal: KeySeal, signs_from: datetime) -> SigningKey:
+    """Draw a key."""
+    key_id, private_key = uuid4(), Ed25519PrivateKey.generate()
+    return SigningKey(
+        id=key_id,
+        public_key=private_key.public_key().public_bytes_raw(),
+        private_key_sealed=seal.close(key_id, private_key),
+        created_at=clock.now(),
+        signs_from=signs_from,
+    )
+
 
 class SigningKeys:
-    """The keys of the schema, read again every few seconds; a `common.security.KeySource` for `auth` itself."""
+    """The keys of the schema, read again every few seconds; a `common.key_set.KeySource` for `auth` itself."""
 
-    def __init__(self, database: Database, secret: str) -> None:
+    def __init__(self, database: Database, settings: AuthSettings) -> None:
         self._database = database
-        self._seal = KeySeal(secret)
+        self._seal = KeySeal(settings.key_encryption_secret)
+        self._reload_seconds = min(RELOAD_SECONDS, settings.key_publish_seconds / 4)
         self._stored: tuple[SigningKey, ...] = ()
         self._public: Mapping[str, jwt.PyJWK] = {}
         self._signer: Signer | None = None
@@ -78,22 +105,22 @@ class SigningKeys:
         return [_jwk(key) for key in self._stored]
 
     async def signer(self) -> Signer:
-        """Return the newest key; raise `UnavailableError` when the setting does not open it."""
+        """Return the key that signs now; raise `UnavailableError` when the setting does not open it."""
         await self._refresh()
-        newest = self._stored[0]
-        if self._signer is None or self._signer.key_id != newest.id.hex:
+        key = signing(self._stored, clock.now())
+        if self._signer is None or self._signer.key_id != key.id.hex:
             try:
-                private_key = self._seal.open(newest.id, newest.private_key_sealed)
+                private_key = self._seal.open(key.id, key.private_key_sealed)
             except InvalidTag as error:
-                log.error("AUTH_KEY_ENCRYPTION_SECRET does not open the signing key", key_id=newest.id.hex)  # noqa: TRY400 - the trace says no more
+                log.error("AUTH_KEY_ENCRYPTION_SECRET does not open the signing key", key_id=key.id.hex)  # noqa: TRY400 - the trace says no more
                 raise UnavailableError("signing_unavailable", "Tokens cannot be issued right now.") from error
-            self._signer = Signer(key_id=newest.id.hex, private_key=private_key)
+            self._signer = Signer(key_id=key.id.hex, private_key=private_key)
         return self._signer
 
     async def _refresh(self) -> None:
         """Read the keys when that was long ago; with the database away, go on with those there are."""
         async with self._lock:
-            if time.monotonic() - self._read_at < RELOAD_SECONDS:
+            if time.monotonic() - self._read_at < self._reload_seconds:
                 return
             try:
                 await self._read()
@@ -106,23 +133,14 @@ class SigningKeys:
         async with self._database.transaction() as session:
             stored = await queries.signing_keys(session)
             if not stored:
-                await queries.lock_first_key(session)
+                await queries.lock_keys(session)
                 stored = await queries.signing_keys(session)
             if not stored:
-                stored = [self._generate()]
+                stored = [generate(self._seal, clock.now())]
                 session.add_all(stored)
         self.changes += {key.id for key in stored} != {key.id for key in self._stored}
         self._stored = tuple(stored)
         self._public = {key.id.hex: jwt.PyJWK.from_dict(_jwk(key)) for key in stored}
-
-    def _generate(self) -> SigningKey:
-        key_id, private_key = uuid4(), Ed25519PrivateKey.generate()
-        return SigningKey(
-            id=key_id,
-            public_key=private_key.public_key().public_bytes_raw(),
-            private_key_sealed=self._seal.close(key_id, private_key),
-            created_at=clock.now(),
-        )
 
 
 def _jwk(key: SigningKey) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """What `auth` asks its database, by name."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -8,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.models import LoginSession, SigningKey, User
 
-FIRST_KEY_LOCK = 7_301_003
+KEYS_LOCK = 7_301_003
 """First half of the advisory lock's key; the second is a hash of the schema."""
 
 
@@ -35,11 +34,12 @@ async def locked_session(session: AsyncSession, session_id: UUID) -> tuple[Login
     return None if row is None else (row[0], row[1])
 
 
-async def signing_keys(session: AsyncSession) -> Sequence[SigningKey]:
+async def signing_keys(session: AsyncSession) -> list[SigningKey]:
     """List the keys, the newest first."""
-    return (await session.scalars(select(SigningKey).order_by(SigningKey.created_at.desc(), SigningKey.id))).all()
+    query = select(SigningKey).order_by(SigningKey.signs_from.desc(), SigningKey.id)
+    return list((await session.scalars(query)).all())
 
 
-async def lock_first_key(session: AsyncSession) -> None:
-    """Wait until no other process is about to make the first key."""
-    await session.execute(select(func.pg_advisory_xact_lock(FIRST_KEY_LOCK, func.hashtext(func.current_schema()))))
+async def lock_keys(session: AsyncSession) -> None:
+    """Wait until no other process is about to change the keys."""
+    await session.execute(select(func.pg_advisory_xact_lock(KEYS_LOCK, func.hashtext(func.current_schema()))))

@@ -20,7 +20,7 @@ from devstack.testing import running
 
 async def test_replicas_that_start_at_once_agree_on_one_key(fresh_settings: AuthSettings) -> None:
     databases = [Database(fresh_settings, "auth") for _ in range(4)]
-    replicas = [SigningKeys(database, fresh_settings.key_encryption_secret) for database in databases for _ in "ab"]
+    replicas = [SigningKeys(database, fresh_settings) for database in databases for _ in "ab"]
     signers = await asyncio.gather(*(replica.signer() for replica in replicas))
     published = await asyncio.gather(*(replica.published() for replica in replicas))
     for database in databases:
@@ -70,7 +70,7 @@ async def test_a_wrong_encryption_secret_stops_issuing_and_not_verifying(
 
 async def test_keys_once_read_are_served_while_the_database_is_away(fresh_settings: AuthSettings) -> None:
     database = Database(fresh_settings, "auth")
-    keys = SigningKeys(database, fresh_settings.key_encryption_secret)
+    keys = SigningKeys(database, fresh_settings)
     before = await keys.published()
     await database.close()
     gone = fresh_settings.database_url.rsplit("/", 1)[0].rsplit(":", 1)[0] + ":1/nowhere"
@@ -82,7 +82,7 @@ async def test_keys_once_read_are_served_while_the_database_is_away(fresh_settin
 
 async def test_an_unknown_key_id_costs_at_most_one_query_in_a_while(fresh_settings: AuthSettings) -> None:
     database = Database(fresh_settings, "auth")
-    keys = SigningKeys(database, fresh_settings.key_encryption_secret)
+    keys = SigningKeys(database, fresh_settings)
     known = (await keys.published())[0]["kid"]
     await database.close()
     keys._database = Database(AuthSettings(database_url="postgresql://nobody@127.0.0.1:1/nowhere"), "auth")
