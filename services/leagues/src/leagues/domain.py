@@ -237,7 +237,7 @@ class PricedAsset(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Player(msgspec.Struct, frozen=True, kw_only=True):
-    """A user as others see him; the name is absent until `user.registered` has arrived."""
+    """A user as others see him; the name is absent until `user.registered` has arrived, and once he is gone."""
 
     user_id: UUID
     username: str | None

@@ -111,12 +111,19 @@ class Price(Model):
 
 
 class User(Model):
-    """A user's name, from `user.registered`."""
+    """What others see of a user, from the events `user.*`. Whoever is blocked, deleted or erased shows no name."""
 
     __tablename__ = "users"
+    __table_args__ = (CheckConstraint("NOT erased OR username IS NULL", name="erased"),)
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
-    username: Mapped[str]
+    username: Mapped[str | None]
+    profile_version: Mapped[int] = mapped_column(server_default=text("1"))
+    """Of the name; 0 before one is known."""
+    active: Mapped[bool] = mapped_column(server_default=text("true"))
+    status_at: Mapped[datetime | None]
+    """When they last went or came back."""
+    erased: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class League(Model):

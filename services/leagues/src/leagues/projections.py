@@ -2,19 +2,19 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common import outbox
-from common.contracts.auth import UserRegistered
 from common.contracts.ingest import SeasonSynced, SessionStarted
-from common.contracts.leagues import LineupsLocked
+from common.contracts.leagues import LineupsLocked, former_name
 from common.contracts.scoring import AssetKind, PricesChanged
 from leagues.domain import PlannedRound, plan_round
-from leagues.models import Asset, Lock, Price, Round, Season, Seat, User
+from leagues.models import Asset, Lock, Price, Round, Season, Seat, Team, User
 
 SETTLED = timedelta(seconds=10)
 """A lock this near is not moved any more, so that nobody can see a round locked and then open again."""
@@ -161,7 +161,34 @@ async def add_prices(session: AsyncSession, event: PricesChanged) -> None:
         await session.execute(upsert(Price).values(rows).on_conflict_do_nothing())
 
 
-async def add_user(session: AsyncSession, event: UserRegistered) -> None:
-    """Learn a user's name."""
-    row = upsert(User).values(user_id=event.user_id, username=event.username)
-    await session.execute(row.on_conflict_do_nothing())
+async def name_user(session: AsyncSession, user_id: UUID, username: str, profile_version: int) -> None:
+    """Learn a user's name of some version; an older one is ignored, and so is any of somebody who was erased."""
+    row = upsert(User).values(user_id=user_id, username=username, profile_version=profile_version)
+    newer = row.on_conflict_do_update(
+        index_elements=[User.user_id],
+        set_={"username": row.excluded.username, "profile_version": row.excluded.profile_version},
+        where=and_(~User.erased, User.profile_version < row.excluded.profile_version),
+    )
+    await session.execute(newer)
+
+
+async def set_active(session: AsyncSession, user_id: UUID, *, active: bool, at: datetime) -> None:
+    """Show or hide a user's name; what happened before what is known is ignored."""
+    row = upsert(User).values(user_id=user_id, username=None, profile_version=0, active=active, status_at=at)
+    newer = row.on_conflict_do_update(
+        index_elements=[User.user_id],
+        set_={"active": row.excluded.active, "status_at": row.excluded.status_at},
+        where=or_(User.status_at.is_(None), User.status_at < row.excluded.status_at),
+    )
+    await session.execute(newer)
+
+
+async def erase_user(session: AsyncSession, user_id: UUID) -> None:
+    """Forget who a user was, for good: their name and those of their teams, which play on without one."""
+    row = upsert(User).values(user_id=user_id, username=None, profile_version=0, erased=True)
+    gone = row.on_conflict_do_update(
+        index_elements=[User.user_id], set_={"username": None, "profile_version": 0, "erased": True}
+    )
+    await session.execute(gone)
+    for team in await session.scalars(select(Team).where(Team.user_id == user_id).with_for_update()):
+        team.name = former_name(team.team_id)

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Select, and_, func, literal, or_, select, true
+from sqlalchemy import ColumnElement, Row, Select, and_, case, func, literal, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.contracts.ingest import Session, SessionKind
@@ -117,6 +117,10 @@ async def prices(session: AsyncSession, season: int, at_round: int) -> dict[Asse
     return {(asset.kind, asset.asset_id): asset.price for asset in await priced_assets(session, season, at_round)}
 
 
+_SHOWN_NAME = case((User.active, User.username))
+"""The name of whoever is in use; who is not has none for others."""
+
+
 class LeagueRow(NamedTuple):
     """A league as one user finds it; ``membership`` is his own."""
 
@@ -128,7 +132,7 @@ class LeagueRow(NamedTuple):
 def _leagues(user_id: UUID) -> Select[League, str, Membership]:
     mine = and_(Membership.league_id == League.league_id, Membership.user_id == user_id)
     return (
-        select(League, User.username, Membership)
+        select(League, _SHOWN_NAME, Membership)
         .outerjoin(User, User.user_id == League.owner_id)
         .outerjoin(Membership, mine)
         .execution_options(populate_existing=True)
@@ -179,7 +183,7 @@ class TeamRow(NamedTuple):
 
 def _teams() -> Select[Team, str, Lineup]:
     newest = and_(Lineup.team_id == Team.team_id, Lineup.lineup_version == Team.lineup_version)
-    return select(Team, User.username, Lineup).outerjoin(User, User.user_id == Team.user_id).outerjoin(Lineup, newest)
+    return select(Team, _SHOWN_NAME, Lineup).outerjoin(User, User.user_id == Team.user_id).outerjoin(Lineup, newest)
 
 
 async def team_for(session: AsyncSession, team_id: UUID, user_id: UUID) -> TeamRow:

@@ -4,14 +4,17 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import Router, get, post, put
+from litestar.datastructures import State
 from litestar.params import Parameter
+from litestar.types import ControllerRouterHandler
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from common.errors import NotFoundError
+from common.errors import ForbiddenError, NotFoundError
 from common.http import BEARER, problems
-from common.security import Principal
-from leagues import queries, service
+from common.security import SESSION_ONLY, Principal
+from leagues import holdings, queries, service
 from leagues.domain import CAP
+from leagues.holdings import Holdings
 from leagues.schemas import (
     CodeInput,
     EntryInput,
@@ -26,6 +29,7 @@ from leagues.schemas import (
     TeamPage,
     TeamView,
 )
+from leagues.settings import LeaguesSettings
 
 Skip = Annotated[int, Parameter(ge=0, le=1_000_000)]
 Limit = Annotated[int, Parameter(ge=1, le=100)]
@@ -35,18 +39,30 @@ Mine = Annotated[bool, Parameter(description="Only leagues you are in, private o
 PlayedRound = Annotated[int | None, Parameter(query="round", ge=1, le=100, description="The newest by default")]
 
 
+async def provide_settings(state: State) -> LeaguesSettings:
+    """Litestar dependency ``settings``."""
+    settings: LeaguesSettings = state.settings
+    return settings
+
+
 @post(
     "/leagues",
     security=BEARER,
-    responses=problems(404, 409),
+    responses=problems(403, 404, 409),
     summary="Create a league",
     description=(
         "You become its first member. 409: `no_season`, `wrong_season`, `mode_unavailable`. "
+        "403: `email_unverified`, where leagues are for those who have proved their e-mail address. "
         "404: `unknown_season`, `unknown_team`. 422: `invalid_name`, `unlimited_private`."
     ),
 )
-async def create_league(data: LeagueInput, session: AsyncSession, principal: Principal) -> LeagueView:
+async def create_league(
+    data: LeagueInput, session: AsyncSession, principal: Principal, settings: LeaguesSettings
+) -> LeagueView:
     """Open a league."""
+    if settings.verified_only and not principal.verified:
+        detail = "Prove your e-mail address first; the token that you get after that says so."
+        raise ForbiddenError("email_unverified", detail)
     league_id = await service.create_league(
         session, principal.user_id, data.league(), season=data.season, team_id=data.team_id
     )
@@ -222,6 +238,12 @@ async def read_next_round(session: AsyncSession, season: Year = None) -> RoundVi
     return RoundView.of(calendar, opened)
 
 
+@get("/internal/export", security=BEARER, include_in_schema=False, opt={"scope": SESSION_ONLY})
+async def export_own(session: AsyncSession, principal: Principal) -> Holdings:
+    """Give the caller everything that is kept here about them; `auth` asks for it with the caller's own token."""
+    return await holdings.of(session, principal.user_id)
+
+
 LEAGUES = Router(
     path="/api/v1",
     route_handlers=[create_league, list_leagues, read_league, join_by_code, join_public],
@@ -233,4 +255,4 @@ TEAMS = Router(
     tags=["teams"],
 )
 SEASON = Router(path="/api/v1", route_handlers=[read_market, read_next_round], tags=["season"])
-ROUTES = [LEAGUES, TEAMS, SEASON]
+ROUTES: list[ControllerRouterHandler] = [LEAGUES, TEAMS, SEASON, export_own]

@@ -12,6 +12,11 @@ from paddock.subscribing import markdown
 
 CONSUMERS = {
     "user.registered": ["leagues"],
+    "mail.requested": ["auth"],
+    "user.updated": ["leagues"],
+    "user.deactivated": ["leagues", "webhooks"],
+    "user.activated": ["leagues", "webhooks"],
+    "user.deleted": ["leagues", "scoring", "webhooks"],
     "season.synced": ["leagues", "scoring", "analytics", "webhooks"],
     "session.started": ["leagues", "webhooks"],
     "race.finished": ["webhooks"],

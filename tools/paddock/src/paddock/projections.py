@@ -86,7 +86,13 @@ PROJECTIONS = (
         name="leagues.users",
         metadata=leagues.models.metadata,
         consumers=leagues.consumers.consumers,
-        handlers=(leagues.consumers.project_user,),
+        handlers=(
+            leagues.consumers.project_user,
+            leagues.consumers.project_name,
+            leagues.consumers.hide_user,
+            leagues.consumers.show_user,
+            leagues.consumers.erase_user,
+        ),
         tables=("users",),
     ),
     Projection(

@@ -69,6 +69,11 @@ class TeamCreated(Event, frozen=True, kw_only=True):
         return str(self.team_id)
 
 
+def former_name(team_id: UUID) -> str:
+    """Return what a team is called by everybody once its owner is erased, for the owner chose its name."""
+    return f"Former team {team_id.hex[:12]}"
+
+
 class LineupSubmitted(Event, frozen=True, kw_only=True):
     """A team's line-up was accepted; it plays from ``effective_round`` until a later one replaces it."""
 
