@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import uuid4
 
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.links import Links, Purpose
@@ -80,6 +81,24 @@ async def ask(session: AsyncSession, request: Request, address: str) -> None:
     """Keep a request for a letter to an address; the work is the same whether somebody has it or not."""
     mail = Mail(id=uuid4(), kind=request.value, address=address, facts={}, created_at=clock.now())
     await _request(session, mail)
+
+
+async def answer(session: AsyncSession, request: Mail, *, settings: AuthSettings) -> None:
+    """Post what was asked for, when the address is that of an account in use that needs it; forget the request."""
+    await session.execute(delete(Mail).where(Mail.id == request.id))
+    user = await holder(session, request.address)
+    if user is None or user.deactivated_at is not None:
+        return
+    if request.kind == Request.RESET:
+        await post(session, Kind.RESET_PASSWORD, user, settings=settings)
+    elif user.email_verified_at is None:
+        await post(session, Kind.VERIFY_EMAIL, user, settings=settings)
+
+
+async def holder(session: AsyncSession, address: str) -> User | None:
+    """Find the account of an address, in any case; a deleted one has none."""
+    query = select(User).where(func.lower(User.email) == func.lower(address), User.deleted_at.is_(None))
+    return await session.scalar(query)
 
 
 async def _request(session: AsyncSession, mail: Mail) -> None:
