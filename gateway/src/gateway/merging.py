@@ -91,6 +91,8 @@ def _operation(service: str, operation: Document, route: Route) -> Document:
     merged = {**operation, "tags": [service], "responses": responses, "operationId": f"{service}_{name}"}
     if service == GATEWAY:
         merged["operationId"] = name
+    if route.scope:
+        merged["security"] = [{}, {"bearer": [route.scope]}]
     if route.limit is not Limit.NONE:
         merged["x-ratelimit-policy"] = route.limit.value
     return merged
