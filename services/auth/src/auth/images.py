@@ -32,7 +32,7 @@ WEBP_WEIGHT: Final = 2
 SCANS: Final = 64
 """A progressive JPEG has about ten; each one costs a pass over all pixels, however few bytes it has."""
 SEGMENTS: Final = 4096
-SECONDS: Final = 2.0
+SECONDS: Final = 1.5
 """Of the processor, for reading one picture."""
 PROFILE_BYTES: Final = 1024 * 1024
 """Colours described by a longer profile are taken as they are."""
