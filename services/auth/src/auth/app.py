@@ -12,9 +12,11 @@ from auth.favourites import Favourites
 from auth.keys import SigningKeys
 from auth.objects import Objects
 from auth.origin import provide_origin
+from auth.passwords import PasswordHasher
 from auth.postman import Postman
 from auth.preference_routes import provide_favourites
 from auth.profile_routes import provide_visitor
+from auth.registration_keys import RegistrationKeys
 from auth.rotation import rotate_by_age
 from auth.routes import HANDLERS, provide_accounts
 from auth.service import Accounts
@@ -47,7 +49,9 @@ def create_app(settings: AuthSettings) -> Litestar:
     app.state.access_tokens = AccessTokens(settings, app.state.database, keys)
     app.state.objects = Objects(settings)
     app.state.avatars = Avatars(settings, app.state.database, app.state.objects)
-    app.state.accounts = Accounts(settings, app.state.database, keys)
+    app.state.hasher = PasswordHasher(settings)
+    app.state.registration_keys = RegistrationKeys(settings, app.state.database, app.state.hasher)
+    app.state.accounts = Accounts(settings, app.state.database, keys, app.state.hasher)
     issuer, denials = settings.token_issuer, app.state.denials
     app.state.verifier = TokenVerifier(issuer, settings.token_audience, keys, denials)
     app.state.admin_verifier = TokenVerifier(issuer, settings.token_admin_audience, keys, denials)

@@ -1,7 +1,7 @@
 """The HTTP surface of `auth`."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, cast
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -9,10 +9,12 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.exceptions import ClientException, SerializationException
 from litestar.openapi.spec import Operation, RequestBody
+from litestar.params import Parameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import access_token_routes, avatar_routes, preference_routes, profile_routes
 from auth.keys import SigningKeys
+from auth.registration_keys import KEY, KEY_LENGTH, RegistrationKeys
 from auth.schemas import Credentials, Jwk, JwkSet, RefreshRequest, Registration, Tokens, User
 from auth.service import Accounts, Grant
 from common.http import problems
@@ -69,13 +71,40 @@ class FormOrJsonOperation(Operation):
             self.request_body.content[FORM] = self.request_body.content[JSON]
 
 
+IdempotencyKey = Annotated[
+    str | None,
+    Parameter(
+        header="Idempotency-Key",
+        min_length=KEY_LENGTH[0],
+        max_length=KEY_LENGTH[1],
+        pattern=KEY,
+        description="A UUID. The same request with the same key gets the same answer for 24 hours",
+    ),
+]
+
+
 @post("/api/v1/auth/register", tags=["accounts"], responses=problems(409))
-async def register(data: Registration, session: AsyncSession, accounts: Accounts) -> Response[User]:
+async def register(
+    data: Registration,
+    session: AsyncSession,
+    accounts: Accounts,
+    state: State,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[User]:
     """Open an account."""
-    user = await accounts.register(
-        session, username=data.username, email=data.email, password=data.password, full_name=data.full_name
-    )
-    return Response(User.of(user), headers=NO_STORE)
+
+    async def opened(transaction: AsyncSession) -> bytes:
+        user = await accounts.register(
+            transaction, username=data.username, email=data.email, password=data.password, full_name=data.full_name
+        )
+        return msgspec.json.encode(User.of(user))
+
+    if idempotency_key is None:
+        answer = await opened(session)
+    else:
+        repeats: RegistrationKeys = state.registration_keys
+        answer = await repeats.once(idempotency_key, msgspec.json.encode(data).decode(), opened)
+    return Response(cast("User", answer), media_type=JSON, headers=NO_STORE)
 
 
 @post(

@@ -44,11 +44,11 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 class Accounts:
     """What people do with their accounts. A password is hashed while no connection to the database is held."""
 
-    def __init__(self, settings: AuthSettings, database: Database, keys: SigningKeys) -> None:
+    def __init__(self, settings: AuthSettings, database: Database, keys: SigningKeys, hasher: PasswordHasher) -> None:
         self._settings = settings
         self._database = database
         self._keys = keys
-        self._hasher = PasswordHasher(settings)
+        self._hasher = hasher
         self._refresh_secret = settings.refresh_secret.encode()
 
     async def register(
