@@ -24,9 +24,11 @@ CONCRETE = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-|[0-9a-f]{16}|@|\d{4,}")
 UNITS = ("_milliseconds", "_ms", "_minutes", "_hours", "_days", "_kilobytes", "_megabytes", "_kb", "_mb", "_percent")
 HTTP = {"paddock_requests", "paddock_request_duration_seconds"}
 PROCESS = {"event_loop_lag_seconds", "task_restarts", "process_cpu_seconds", "process_resident_memory_bytes"}
+DENIALS = {"denials_following", "denials_held", "denials_dropped"}
 SERVICE = (
     HTTP
     | PROCESS
+    | DENIALS
     | {
         *("outbox_pending", "outbox_oldest_unpublished_age_seconds", "outbox_published", "outbox_publish_failures"),
         *("outbox_pruned", "database_pool_in_use", "database_pool_wait_seconds"),
@@ -45,6 +47,7 @@ REQUIRED = {
     "analytics": CONSUMING,
     "webhooks": SERVICE | {"webhook_deliveries", "webhook_delivery_seconds", "webhook_endpoints"},
     "gateway": PROCESS
+    | DENIALS
     | {"gateway_requests", "gateway_request_seconds", "gateway_limits_shared", "gateway_limited"}
     | {"gateway_limit_decisions", "gateway_stream_listeners", "gateway_stream_cut_off", "gateway_stream_events"},
     "keeper": PROCESS
