@@ -22,7 +22,7 @@ REDACTED = ("password", "token", "secret", "authorization", "cookie", "email")
 MASK = "[redacted]"
 _SHAPES = (
     ("eyJ", r"eyJ[\w-]{8,512}\.[\w.-]+"),
-    ("pdk_", r"pdk_\w{8,}"),
+    *((prefix, prefix + r"[\w-]{8,}") for prefix in ("pdk_", "pdl_", "pdr_", "pdd_")),
     ("whsec_", r"whsec_[\w+/=-]{8,}"),
     ("$2", r"\$2[abxy]\$\d\d\$[\w./]+"),
     ("PRIVATE KEY", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"-]*"),
@@ -34,7 +34,7 @@ _SHAPES = (
 )
 """What a secret looks like: text that must be in the line for it to be worth a closer look, and the secret.
 
-In this order: JSON Web Tokens, personal access tokens, secrets of webhooks, bcrypt hashes, private keys, seeds of NATS
+In this order: JSON Web Tokens, tokens of ours, secrets of webhooks, bcrypt hashes, private keys, seeds of NATS
 credentials, passwords in URLs, the two kinds of `Authorization`, e-mail addresses. None is looked for further than a
 bounded way from where it starts, because clients choose what some lines say.
 """

@@ -23,6 +23,7 @@ URL = "postgresql://paddock_auth:hunter2-and-more@db:5432/paddock"
 SECRETS = {
     JWT: JWT,
     PAT: PAT,
+    "pdl_" + "a-_3" * 16: "a-_3" * 16,
     BCRYPT: BCRYPT,
     SEED: SEED,
     PEM: "MC4CAQAwBQYDK2VwBCIEIA",

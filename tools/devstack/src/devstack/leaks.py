@@ -13,6 +13,7 @@ CONTEXT = 160
 
 SECRETS: Mapping[str, re.Pattern[str]] = {
     "a personal access token": re.compile(r"pdk_[0-9A-Za-z]{36}"),
+    "a token of ours": re.compile(r"pd[lrd]_[\w-]{16,}"),
     "a JSON Web Token": re.compile(r"eyJ[A-Za-z0-9_-]{8,2000}\.[A-Za-z0-9_-]{4,}"),
     "a private key": re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:\\n|\s)*[A-Za-z0-9+/]{16,}"),
     "a bcrypt hash": re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}"),
@@ -56,8 +57,9 @@ def leaks(text: str, shapes: Mapping[str, re.Pattern[str]], known: Collection[st
             if match[0] in secrets or match[0].rstrip(".!?/") in secrets:
                 yield _leak(text, "a secret that was sent or received", match.start(), match.end())
         for secret in secrets:
-            if not _WORD.fullmatch(secret) and (at := text.find(secret)) >= 0:
-                yield _leak(text, "a secret that was sent or received", at, at + len(secret))
+            if not _WORD.fullmatch(secret):
+                for match in re.finditer(re.escape(secret), text):
+                    yield _leak(text, "a secret that was sent or received", match.start(), match.end())
 
 
 def _leak(text: str, kind: str, start: int, end: int) -> Leak:

@@ -164,6 +164,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         output["log_folders"] = [str(folder) for folder in folders]
         return
     session.config.stash[FOUND] = found = [leak for folder in folders for leak in judge(folder)]
+    if found and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:  # noqa: ANN401 - pytest's is private
@@ -174,4 +176,4 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.section("secrets in log lines", red=True)
     for file, leak in found[:SHOWN]:
         terminalreporter.line(f"{file}:{leak.number}: {leak.kind}: {leak.line}")
-    terminalreporter.line(f"{len(found)} in all", red=True)
+    terminalreporter.line(f"{len(found)} in all, and none may be there", red=True)
