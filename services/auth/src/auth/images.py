@@ -60,8 +60,11 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _ALONE = {0x01, 0xD8}
 """Markers without a length, apart from those inside a scan."""
-_BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError)
-"""What Pillow's readers raise over a file that is not as it should be."""
+_BROKEN = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError, RuntimeError),
+    *(struct.error, zlib.error, UserWarning),
+)
+"""What Pillow's readers raise over a file that is not as it should be; a warning only where warnings are errors."""
 
 
 class UnsupportedImageError(Exception):
@@ -94,6 +97,7 @@ class Pictures:
         self._threads = CapacityLimiter(settings.avatar_threads)
         self._room = settings.avatar_uploads
         self._inside = 0
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of what is told to the client
         warnings.simplefilter("error", Image.DecompressionBombWarning)
 
     def __enter__(self) -> None:
@@ -130,7 +134,7 @@ def made_anew(data: bytes, pixels: int) -> bytes:
         raise _too_large(pixels) from error
     except _TooLongError as error:
         raise _too_complex() from error
-    except (*_BROKEN, struct.error, zlib.error) as error:
+    except _BROKEN as error:
         raise InvalidError("image_unreadable", "The picture is damaged or incomplete.") from error
 
 
@@ -172,8 +176,16 @@ def _square(picture: Image.Image) -> Image.Image:
     reduced = _reduced(picture, (left, top, left + side, top + side))
     small = reduced.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     small = _in_srgb(small, picture.info.get("icc_profile"))
-    turn = _UPRIGHT.get(picture.getexif().get(_ORIENTATION, 1))
+    turn = _turn(picture)
     return small if turn is None else small.transpose(turn)
+
+
+def _turn(picture: Image.Image) -> Image.Transpose | None:
+    """Return what sets the picture upright; where that cannot be read, a camera's note is no reason to refuse it."""
+    try:
+        return _UPRIGHT.get(picture.getexif().get(_ORIENTATION, 1))
+    except _BROKEN:
+        return None
 
 
 def _reduced(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
