@@ -139,6 +139,8 @@ class Guard(Model):
     user_id: Mapped[UUID | None] = mapped_column(index=True)
     """Whose account it is, for admins who look; nothing for an admin's, and for a name that nobody has."""
     failures: Mapped[int]
+    pending: Mapped[int]
+    """Passwords that are being checked right now; each may become a failure."""
     last_at: Mapped[datetime] = mapped_column(index=True)
     locked_until: Mapped[datetime | None]
 

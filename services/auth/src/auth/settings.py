@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 from msgspec.structs import FieldInfo
 
-from common.settings import SECRET, Environment, Settings, SettingsError, described
+from auth.limit_settings import LimitSettings
+from common.settings import SECRET, Environment, SettingsError, described
 
 NEIGHBOURS = {"ingest_url", "leagues_url", "webhooks_url"}
 PRODUCTION_COST = 12
@@ -28,7 +29,7 @@ class SmtpSecurity(StrEnum):
     TLS = "tls"
 
 
-class AuthSettings(Settings, frozen=True, kw_only=True):
+class AuthSettings(LimitSettings, frozen=True, kw_only=True):
     """Settings of `auth`; a secret is at least 32 random characters."""
 
     prefix: ClassVar[str] = "AUTH_"

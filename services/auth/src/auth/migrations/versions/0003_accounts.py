@@ -132,6 +132,7 @@ def _guards() -> None:
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("user_id", sa.Uuid()),
         sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("pending", sa.Integer(), nullable=False),
         sa.Column("last_at", WHEN, nullable=False),
         sa.Column("locked_until", WHEN),
         sa.PrimaryKeyConstraint("subject", "origin", name=op.f("pk_guards")),
