@@ -1,4 +1,4 @@
-"""The events that `webhooks` listens to: those it sends on, and those that tell whose leaderboard is whose to read."""
+"""The events that `webhooks` listens to: those it sends on, and those that tell who may read what, and who is there."""
 
 from datetime import datetime
 
@@ -8,10 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.consumers import Consumers, Delivered
 from common.contracts import REGISTRY, Envelope, check_type, decode, type_of
+from common.contracts.auth import UserActivated, UserDeactivated, UserDeleted
 from common.contracts.leagues import LeagueCreated, LeagueJoined
 from common.contracts.scoring import LeaderboardUpdated
 from common.errors import PoisonError
-from webhooks import queue
+from webhooks import people, queries, queue
 from webhooks.domain import Subject
 from webhooks.models import League, Member
 from webhooks.rendering import Message
@@ -69,5 +70,26 @@ async def learn_league(event: LeagueCreated, session: AsyncSession) -> None:
 @consumers.on(LeagueJoined)
 async def learn_member(event: LeagueJoined, session: AsyncSession) -> None:
     """Remember who is in it."""
+    await queries.one_at_a_time(session, event.user_id)
+    if await people.is_erased(session, event.user_id):
+        return
     row = insert(Member).values(league_id=event.league_id, user_id=event.user_id)
     await session.execute(row.on_conflict_do_nothing())
+
+
+@consumers.on(UserDeactivated)
+async def disable_endpoints(event: UserDeactivated, session: AsyncSession) -> None:
+    """Send nothing for somebody who is blocked or has deleted the account."""
+    await people.go(session, event.user_id, event.deactivated_at)
+
+
+@consumers.on(UserActivated)
+async def enable_endpoints(event: UserActivated, session: AsyncSession) -> None:
+    """Send again for somebody who is back."""
+    await people.come_back(session, event.user_id, event.activated_at)
+
+
+@consumers.on(UserDeleted)
+async def remove_endpoints(event: UserDeleted, session: AsyncSession) -> None:
+    """Remove what somebody who was erased had here."""
+    await people.erase(session, event.user_id)

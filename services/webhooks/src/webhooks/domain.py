@@ -48,11 +48,12 @@ class Format(StrEnum):
 
 
 class DisabledReason(StrEnum):
-    """Why an endpoint gets nothing: its owner said so, it answered 410, or it failed for too long."""
+    """Why an endpoint gets nothing: its owner said so or is gone, it answered 410, or it failed for too long."""
 
     OWNER = "owner"
     GONE = "gone"
     FAILING = "failing"
+    DEACTIVATED = "deactivated"
 
 
 class DeliveryStatus(StrEnum):

@@ -141,3 +141,15 @@ class Member(Model):
 
     league_id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
+
+
+class Person(Model):
+    """Whether a user is in use, from `user.deactivated` and its like; who is not here is."""
+
+    __tablename__ = "people"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    active: Mapped[bool]
+    status_at: Mapped[datetime | None]
+    """When they last went or came back."""
+    erased: Mapped[bool] = mapped_column(server_default=text("false"))

@@ -6,12 +6,15 @@ from uuid import UUID
 from litestar import Router, delete, get, patch, post
 from litestar.datastructures import State
 from litestar.params import Parameter
+from litestar.types import ControllerRouterHandler
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from common import clock
 from common.http import BEARER, problems
-from common.security import Principal
-from webhooks import queries
+from common.security import SESSION_ONLY, Principal
+from webhooks import holdings, queries
 from webhooks.domain import DeliveryStatus
+from webhooks.holdings import Holdings
 from webhooks.schemas import (
     DeliveryPage,
     DeliveryView,
@@ -212,7 +215,14 @@ async def redeliver(
     return DeliveryView.of(await endpoints.redeliver(session, principal.user_id, endpoint_id, delivery_id))
 
 
-ROUTES = [
+@get("/internal/export", security=BEARER, include_in_schema=False, opt={"scope": SESSION_ONLY})
+async def export_own(session: AsyncSession, principal: Principal) -> Holdings:
+    """Give the caller everything that is kept here about them; `auth` asks for it with the caller's own token."""
+    return await holdings.of(session, principal.user_id, clock.now())
+
+
+ROUTES: list[ControllerRouterHandler] = [
+    export_own,
     Router(
         path="/api/v1/webhooks",
         route_handlers=[
@@ -230,5 +240,5 @@ ROUTES = [
             redeliver,
         ],
         tags=["webhooks"],
-    )
+    ),
 ]

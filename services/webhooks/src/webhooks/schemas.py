@@ -65,7 +65,10 @@ class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
     league_id: UUID | None
     enabled: bool
     disabled_reason: Annotated[
-        DisabledReason | None, Meta(description="owner: you; gone: it answered 410; failing: too often, for too long")
+        DisabledReason | None,
+        Meta(
+            description="owner: you; deactivated: your account was; gone: it answered 410; failing: too often, too long"
+        ),
     ]
     disabled_at: datetime | None
     failures: Annotated[int, Meta(description="Failed attempts since the last success")]

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from common import clock
 from common.errors import ConflictError, NotFoundError, TooManyRequestsError
-from webhooks import queries, queue, signing
+from webhooks import people, queries, queue, signing
 from webhooks.domain import TEST_SUBJECT, DisabledReason, Subject
 from webhooks.models import Endpoint
 from webhooks.queries import DeliveryRow
@@ -38,6 +38,7 @@ class Endpoints:
         check_subjects(new.subjects, new.league_id)
         await self._guard.check(new.url)
         await queries.one_at_a_time(session, user_id)
+        await people.require_in_use(session, user_id)
         most = self._settings.endpoints_per_user
         if await queries.count_endpoints(session, user_id) >= most:
             raise ConflictError("too_many_endpoints", f"You have {most} endpoints, which is the most.")
@@ -95,6 +96,8 @@ class Endpoints:
 
     async def enable(self, session: AsyncSession, user_id: UUID, endpoint_id: UUID) -> Endpoint:
         """Send again from now on; its failures are forgotten."""
+        await queries.one_at_a_time(session, user_id)
+        await people.require_in_use(session, user_id)
         endpoint = await queries.endpoint_for(session, endpoint_id, user_id, lock=True)
         endpoint.disabled_at = endpoint.disabled_reason = None
         endpoint.failures, endpoint.failing_since = 0, None
