@@ -6,6 +6,7 @@ the value, as Docker and Kubernetes mount secrets. Nothing else in the product r
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,7 @@ import msgspec
 
 SECRET = {"secret": True}
 """Mark of a field that is never printed and must not keep its default in production."""
+_URL_PASSWORD = re.compile(r"://[^@/:]*:([^@/]+)@")
 
 
 class SettingsError(Exception):
@@ -105,8 +107,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.paddock_env is not Environment.PRODUCTION:
             return
         for field, variable, kind in self.variables():
-            if is_secret(kind) and getattr(self, field.name) == field.default is not None:
+            if is_secret(kind) and field.default and _secret_in(getattr(self, field.name)) == _secret_in(field.default):
                 raise SettingsError(f"{variable} has its default value; set a secret of your own in production")
+
+
+def _secret_in(value: str) -> str:
+    """Return the password of a URL that has one, else the whole value."""
+    password = _URL_PASSWORD.search(value)
+    return password[1] if password else value
 
 
 def is_secret(kind: Any) -> bool:  # noqa: ANN401 - a type of any form
