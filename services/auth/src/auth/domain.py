@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from auth.common_passwords import is_common
 from common.errors import FieldError
 
 USERNAME = r"^[A-Za-z0-9_]+$(?!\n)"
@@ -21,6 +22,8 @@ USERNAME_LENGTH = (3, 50)
 EMAIL_LENGTH = (6, 254)
 PASSWORD_LENGTH = (8, 256)
 FULL_NAME_LENGTH = 100
+NAME_LENGTH = 4
+"""Shorter ones are part of too many words."""
 
 _LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _LOCAL_PART_LENGTH = 64
@@ -33,8 +36,11 @@ def is_email(address: str) -> bool:
     return bool(at and len(local) <= _LOCAL_PART_LENGTH and _LOCAL_PART.fullmatch(local) and _DOMAIN.fullmatch(domain))
 
 
-def password_faults(password: str, *, username: str, email: str) -> list[str]:
-    """Say everything that is wrong with a new password, apart from its length."""
+def password_faults(password: str, *, username: str, email: str, composition: bool = True) -> list[str]:
+    """Say everything that is wrong with a new password, apart from its length.
+
+    ``composition`` asks for an upper and a lower case letter and a digit.
+    """
     faults = [
         message
         for missing, message in (
@@ -42,18 +48,31 @@ def password_faults(password: str, *, username: str, email: str) -> list[str]:
             (not any(character.islower() for character in password), "needs a lower case letter"),
             (not any(character.isdecimal() for character in password), "needs a digit"),
         )
-        if missing
+        if missing and composition
     ]
-    if password.casefold() in {username.casefold(), email.casefold()}:
+    folded, names = password.casefold(), _names(username, email)
+    if folded in names:
         faults.append("must not be the username or the e-mail address")
+    elif any(name in folded for name in names):
+        faults.append("must not contain the username or the e-mail address")
+    if is_common(password):
+        faults.append("is one of the passwords that everybody tries first")
     return faults
 
 
-def registration_faults(username: str, email: str, password: str, full_name: str | None) -> list[FieldError]:
+def _names(username: str, email: str) -> set[str]:
+    """Return what an account is known by; the part before the ``@`` unless it is too short to be a name."""
+    local = email.rpartition("@")[0]
+    return {name.casefold() for name in (username, email, local if len(local) >= NAME_LENGTH else "") if name}
+
+
+def registration_faults(
+    username: str, email: str, password: str, full_name: str | None, *, composition: bool = True
+) -> list[FieldError]:
     """Say what is wrong with a registration whose lengths and characters are already right."""
     faults = [
         FieldError(field="password", message=fault)
-        for fault in password_faults(password, username=username, email=email)
+        for fault in password_faults(password, username=username, email=email, composition=composition)
     ]
     if not is_email(email):
         faults.append(FieldError(field="email", message="is not an e-mail address"))
