@@ -96,7 +96,7 @@ async def change(
 async def changed(session: AsyncSession, user: User) -> None:
     """Count a change that others see, and tell them; raise `ConflictError` when somebody else has the name."""
     user.version += 1
-    user.updated_at = clock.now()
+    user.updated_at = max(clock.now(), user.updated_at + timedelta(microseconds=1))
     try:
         await session.flush()
     except IntegrityError as error:
