@@ -71,6 +71,10 @@ def _own(service: str, method: str, template: str) -> Route:
     return Route(service, method, template, Identity.REQUIRED)
 
 
+def _admin(method: str, template: str) -> Route:
+    return Route("auth", method, f"/api/v1/admin/{template}", Identity.ADMIN)
+
+
 TABLE: tuple[Route, ...] = (
     _credentials("/api/v1/auth/register"),
     _credentials("/api/v1/auth/login"),
@@ -92,6 +96,11 @@ TABLE: tuple[Route, ...] = (
     _own("auth", "DELETE", "/api/v1/users/me/avatar"),
     Route("auth", "GET", "/api/v1/users/{user_id}/avatar"),
     Route("auth", "GET", "/.well-known/jwks.json", Identity.IGNORED),
+    _admin("GET", "admins"),
+    _admin("POST", "admins"),
+    _admin("PATCH", "admins/{admin_id}"),
+    _admin("POST", "admins/{admin_id}/activate"),
+    _admin("POST", "admins/{admin_id}/deactivate"),
     Route("ingest", "GET", "/api/v1/races"),
     Route("ingest", "GET", "/api/v1/races/{race_id}"),
     Route("ingest", "GET", "/api/v1/races/{race_id}/results"),

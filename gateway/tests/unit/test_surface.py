@@ -59,8 +59,10 @@ def test_every_route_of_a_service_is_an_operation_of_it(service: str) -> None:
 def test_a_token_is_required_here_exactly_where_the_service_requires_it(service: str) -> None:
     table = Table(TABLE)
     required = {call: bool(operation.get("security")) for call, operation in operations(service).items()}
-    here = {call: table.find(call[0], read_path(filled(call[1]))).identity is Identity.REQUIRED for call in required}
-    assert here == required
+    here = {call: table.find(call[0], read_path(filled(call[1]))).identity for call in required}
+    assert {call: identity in {Identity.REQUIRED, Identity.ADMIN} for call, identity in here.items()} == required
+    admins = {call for call, identity in here.items() if identity is Identity.ADMIN}
+    assert admins == {call for call in required if call[1].startswith("/api/v1/admin/") and required[call]}
 
 
 def test_every_route_of_the_gateway_itself_is_served_by_it() -> None:

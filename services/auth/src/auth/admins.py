@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID, uuid4
 
 import msgspec
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, any_, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -212,7 +212,7 @@ async def _leave_one(session: AsyncSession, without: Admin) -> None:
 
 def _able() -> Select[UUID]:
     """Select who may make admins."""
-    return select(Admin.id).where(Admin.deactivated_at.is_(None), Admin.scopes.contains([ADMINS_WRITE]))
+    return select(Admin.id).where(Admin.deactivated_at.is_(None), any_(Admin.scopes) == ADMINS_WRITE)
 
 
 def told(admin: Admin) -> dict[str, object]:
