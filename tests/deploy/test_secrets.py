@@ -24,6 +24,13 @@ SECRET_NAME = re.compile(r"(?:^|_)(?:secret|password|pepper|private_key|secret_k
 LENGTH = 32
 OF_THE_SERVERS = {"DATABASE_URL"}
 """Held to be another than the default's, not to a length: the administrator of the database chooses it."""
+OF_PRODUCTION = {
+    "PADDOCK_ENV": "production",
+    "DATABASE_URL": "postgresql://somebody:own@db/paddock",
+    "AUTH_OBJECT_STORE_URL": "file:///objects",
+    "AUTH_LINK_URL": "https://play.example",
+}
+"""What else production wants to be told."""
 SAMPLES = {
     *("paddock", "own", "secret", "hunter2", "hunter2-and-more", "b", "{name}-secret", "80", "443"),
     *("${POSTGRES_PASSWORD", "{password}", "{port}#", "{port}\\\\", "{port}\\"),
@@ -47,11 +54,7 @@ def secrets(kind: type[Settings]) -> Iterator[tuple[str, Any, Any]]:
 def production(kind: type[Settings]) -> dict[str, str]:
     """An environment with everything that production wants."""
     environ = {variable: f"{variable}-{'x' * LENGTH}" for variable, _, _ in secrets(kind)}
-    environ["DATABASE_URL"] = "postgresql://somebody:own@db/paddock"
-    for field, variable, _ in kind.variables():
-        if field.name == "object_store_url":
-            environ[variable] = "file:///objects"
-    return environ | {"PADDOCK_ENV": "production"}
+    return environ | OF_PRODUCTION
 
 
 CASES = [
