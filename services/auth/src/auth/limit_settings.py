@@ -45,6 +45,9 @@ class LimitSettings(Settings, frozen=True, kw_only=True):
     limit_check_address: Annotated[Rate, described("Questions from one address whether a name is free")] = "20/60"
     limit_search_account: Annotated[Rate, described("Searches for people by one account")] = "60/60"
 
+    limit_profile_account: Annotated[Rate, described("Changes that somebody makes to their account")] = "30/3600"
+    limit_export_account: Annotated[Rate, described("Copies of their data that somebody asks for")] = "3/86400"
+
     @property
     def lock(self) -> timedelta:
         """How long an account is closed to whoever guessed."""

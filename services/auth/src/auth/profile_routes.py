@@ -7,7 +7,7 @@ from litestar.datastructures import State
 from litestar.params import Parameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import etags, people, profile
+from auth import etags, limits, people, profile
 from auth.models import User
 from auth.origin import Origin
 from auth.profile_schemas import Account, FoundUser, FoundUsers, ProfileInput, PublicProfile
@@ -89,6 +89,7 @@ async def _changed(
     if_match: str | None,
 ) -> Response[Account]:
     settings: AuthSettings = state.settings
+    await limits.take_apart(state.database, "profile_account", str(principal.user_id), settings.limit_profile_account)
     user = await profile.update(session, principal.user_id, data, settings=settings, if_match=if_match, origin=origin)
     return await _shown(session, user)
 

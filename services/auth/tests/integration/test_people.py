@@ -1,5 +1,6 @@
 """Others, as far as they show themselves: profiles by visibility, and a search that gives nothing away."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -201,6 +202,15 @@ async def test_a_search_for_next_to_nothing_is_refused(newcomer: Any, query: str
 
 async def test_a_search_takes_a_token(client: httpx.AsyncClient) -> None:
     assert (await client.get("/api/v1/users/search?q=abc")).status_code == 401
+
+
+async def test_who_searches_too_much_has_to_wait(newcomer: Any) -> None:
+    viewer, other = await newcomer(), await newcomer()
+    answers = await asyncio.gather(*(viewer.get("/users/search?q=abc") for _ in range(90)))
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert 60 <= len(answers) - len(refused) < 90
+    assert (refused[0].json()["code"], refused[0].headers["retry-after"]) == ("rate_limited", "1")
+    assert (await other.get("/users/search?q=abc")).status_code == 200
 
 
 def explained(term: str) -> str:

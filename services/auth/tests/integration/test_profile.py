@@ -182,3 +182,10 @@ async def test_an_account_out_of_use_reads_and_changes_nothing(newcomer: Any, da
         await session.execute(text(f"UPDATE users SET {column} = now() WHERE id = :id"), {"id": someone.id})
     for response in (await someone.get("/users/me"), await someone.put("/users/me", full_name="Ghost")):
         assert (response.status_code, response.json()["code"]) == (401, "invalid_token")
+
+
+async def test_who_tries_names_and_numbers_has_to_wait_although_each_try_fails(newcomer: Any) -> None:
+    someone, other = await newcomer(), await newcomer()
+    statuses = [(await someone.put("/users/me", username=other.username)).status_code for _ in range(31)]
+    assert statuses == [409] * 30 + [429]
+    assert (await other.put("/users/me", full_name="Ann")).status_code == 200
