@@ -1,7 +1,9 @@
 """Scopes hold on every operation of every service: each has one, says so, and refuses a token that lacks it."""
 
 import importlib
+import re
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -162,6 +164,11 @@ def test_the_merged_document_shows_them_too(apps: dict[str, Litestar]) -> None:
     assert merged["/api/v1/leagues"]["post"]["security"] == [{"bearer": ["leagues:write"]}]
     assert merged["/api/v1/users/me/tokens"]["post"]["security"] == [{"bearer": [LOGIN]}]
     assert merged["/api/v1/stream"]["get"]["security"] == [{}, {"bearer": ["stream:read"]}]
+
+
+def test_the_documentation_lists_the_scopes_there_are() -> None:
+    page = (Path(__file__).parents[2] / "docs/accounts.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([a-z]+:[a-z]+)` \|", page, re.MULTILINE)) == set(SCOPES)
 
 
 class Caller(msgspec.Struct):
