@@ -38,6 +38,7 @@ SAMPLES = {
 """What stands for a password in URLs of documents, tests and defaults of development."""
 MADE_UP = {
     "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiI0NCJ9",
+    "eyJzdWIiOiI0NSJ9.c2lnbmF0dXJl",
     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "-----BEGIN PRIVATE KEY-----\\nMC4CAQAwBQYDK2VwBCIEIA",
 }
