@@ -1,5 +1,5 @@
 # One file for every deployable: docker build --build-arg SERVICE=auth --tag paddock-auth .
-# SERVICE is auth, ingest, leagues, scoring, analytics, webhooks, gateway, trackside or cli.
+# SERVICE is auth, ingest, leagues, scoring, analytics, webhooks, gateway, trackside, mailbox or cli.
 # For a build that repeats bit by bit, pass the base by digest: --build-arg PYTHON_IMAGE=python@sha256:…
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
@@ -31,6 +31,7 @@ RUN set -eu; \
       auth|ingest|leagues|scoring|analytics|webhooks) module="${SERVICE}"; members="libs/common services/${SERVICE}" ;; \
       gateway) module=gateway; members="libs/common gateway" ;; \
       trackside) module=trackside; members="tools/trackside" ;; \
+      mailbox) module=paddock_mailbox; members="tools/mailbox" ;; \
       cli) module=paddock; members="libs/common services/auth services/ingest services/leagues services/scoring services/analytics services/webhooks gateway tools/paddock" ;; \
       *) echo "SERVICE=${SERVICE} is no deployable" >&2; exit 1 ;; \
     esac; \

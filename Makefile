@@ -7,8 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MEMBERS := libs/common services/auth services/ingest services/leagues services/scoring services/analytics services/webhooks \
-           gateway tools/trackside tools/paddock tools/devstack
-DEPLOYABLES := auth ingest leagues scoring analytics webhooks gateway trackside devstack cli
+           gateway tools/trackside tools/mailbox tools/paddock tools/devstack
+DEPLOYABLES := auth ingest leagues scoring analytics webhooks gateway trackside mailbox devstack cli
 EDITABLE := $(foreach member,$(MEMBERS),-e $(member))
 
 .PHONY: help run test lint types fmt check migrate e2e chaos bench verify clean k8s-check docs lock sbom audit install

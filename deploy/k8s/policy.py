@@ -30,7 +30,7 @@ APPS = migrate.SERVICES
 DEPLOYABLES = (*APPS, "keeper", "gateway")
 
 FLOWS = {
-    "auth": {"database:5432", "broker:4222"},
+    "auth": {"database:5432", "broker:4222", "internet:465", "internet:587"},
     "ingest": {"database:5432", "broker:4222", "internet:443"},
     "leagues": {"database:5432", "broker:4222", "auth:8000"},
     "scoring": {"database:5432", "broker:4222", "auth:8000"},

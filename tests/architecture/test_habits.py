@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OWN_CLOCKS = {"libs/common/src/common/clock.py", "tools/trackside/src/trackside/clock.py"}
+OWN_CLOCKS = {
+    "libs/common/src/common/clock.py",
+    "tools/mailbox/src/paddock_mailbox/clock.py",
+    "tools/trackside/src/trackside/clock.py",
+}
 
 
 def sources() -> list[Path]:

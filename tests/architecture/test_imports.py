@@ -19,6 +19,7 @@ SOURCES = {
     "webhooks": "services/webhooks/src",
     "gateway": "gateway/src",
     "trackside": "tools/trackside/src",
+    "paddock_mailbox": "tools/mailbox/src",
     "devstack": "tools/devstack/src",
     "paddock": "tools/paddock/src",
 }
@@ -27,6 +28,7 @@ VIOLATIONS = {
     "services-apart": ("leagues/domain.py", "import scoring.domain"),
     "common-below": ("common/clock.py", "import leagues.domain"),
     "trackside-alone": ("trackside/clock.py", "import common.clock"),
+    "mailbox-alone": ("paddock_mailbox/clock.py", "import common.clock"),
     "contracts-pure": ("common/contracts/auth.py", "import common.db"),
     "layers-auth": ("auth/models.py", "import auth.routes"),
     "layers-ingest": ("ingest/models.py", "import ingest.routes"),

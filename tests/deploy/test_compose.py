@@ -21,12 +21,14 @@ from paddock.documents import settings_class
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+MAIL: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose/mail.yml").read_text(encoding="utf-8"))
 LIVE: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose/live.yml").read_text(encoding="utf-8"))
 APPS = migrate.SERVICES
 DEPLOYABLES = (*APPS, "gateway")
 SERVERS = ("postgres", "nats", "valkey")
-OPEN_NETWORKS = {"gateway": {"edge"}, "webhooks": {"subscribers"}}
-"""Who is on a network that leads outside: the one who lets in, and the one who sends to subscribers."""
+OPEN_NETWORKS = {"gateway": {"edge"}, "mailbox": {"edge"}, "webhooks": {"subscribers"}}
+"""Who is on a network that leads outside: those who let in, and the one who sends to subscribers."""
+PUBLISHED = {"gateway", "mailbox"}
 IMAGES = {"migrate": "cli", "nats-init": "cli", "keeper": "cli", "operator": "cli"}
 ONCE = ("migrate", "nats-init", "operator")
 """Run to their ends: before others start, or by hand."""
@@ -55,7 +57,7 @@ def _of(name: str, spec: dict[str, Any], compose: dict[str, Any]) -> list[str]:
         "has no memory limit": bool(spec.get("mem_limit")) and bool(spec.get("pids_limit")),
         "has a log without a limit": bool(spec.get("logging", {}).get("options", {}).get("max-size")),
         "is not started again": spec.get("restart") == ("no" if name in ONCE else "unless-stopped"),
-        "publishes a port": ("ports" in spec) == (name == "gateway"),
+        "publishes a port": ("ports" in spec) == (name in PUBLISHED),
         "is on an open network": networks == OPEN_NETWORKS.get(name, set()),
         "shares the host": not {"network_mode", "pid", "ipc", "devices"} & set(spec),
         "mounts the engine": not any("docker.sock" in volume for volume in mounted),
@@ -124,7 +126,7 @@ def written(env_file: Path) -> dict[str, str]:
 
 def test_the_file_keeps_every_rule() -> None:
     assert problems(COMPOSE) == []
-    assert set(COMPOSE["services"]) == {*DEPLOYABLES, *SERVERS, *ONCE, "keeper", "trackside"}
+    assert set(COMPOSE["services"]) == {*DEPLOYABLES, *SERVERS, *ONCE, "keeper", "trackside", "mailbox"}
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,8 @@ def test_every_secret_comes_from_the_environment_and_stops_the_start_when_it_is_
     deployable: str, written: dict[str, str]
 ) -> None:
     environment = COMPOSE["services"][deployable]["environment"]
-    secret = [name for name, kind in known(deployable).items() if is_secret(kind)]
+    variables = settings_class(deployable).variables()
+    secret = [name for field, name, kind in variables if is_secret(kind) and field.default is not None]
     assert set(secret) <= set(environment)
     for name in secret:
         with pytest.raises(KeyError, match=r"secrets\.py"):
@@ -223,6 +226,22 @@ def test_the_simulator_is_asked_often_and_the_real_upstream_is_not() -> None:
     assert own == set(live), "a setting for the simulator would reach the real upstream"
     defaults = settings_class("ingest").load(live)
     assert defaults == settings_class("ingest")(), "live.yml is not what ingest does by itself"
+
+
+def test_letters_are_caught_on_this_machine_and_for_people_go_over_tls(written: dict[str, str]) -> None:
+    assert COMPOSE["services"]["mailbox"]["ports"] == ["127.0.0.1:${MAILBOX_PORT:-8025}:8000"]
+    caught = interpolated(COMPOSE["services"]["auth"]["environment"], written)
+    assert (caught["AUTH_SMTP_HOST"], caught["AUTH_SMTP_PORT"]) == ("mailbox", "1025")
+    names = ("AUTH_LINK_URL", "AUTH_MAIL_FROM", "AUTH_SMTP_HOST")
+    for name in names:
+        with pytest.raises(KeyError):
+            interpolated({name: MAIL["services"]["auth"]["environment"][name]}, {})
+    given = dict(zip(names, ("https://play.example", "no-reply@play.example", "smtp.example"), strict=True))
+    sent = interpolated(MAIL["services"]["auth"]["environment"], given | {"AUTH_SMTP_PASSWORD": "x" * 40})
+    environment = {name: value for name, value in (caught | sent).items() if name != "NATS_CREDS_FILE"}
+    settings = settings_class("auth").load(environment)
+    assert (settings.smtp_host, settings.smtp_port, settings.smtp_security) == ("smtp.example", 587, "starttls")
+    assert set(MAIL["services"]["auth"]["networks"]) == {"inside", "mail"}
 
 
 def test_secrets_are_long_and_different_and_readable_by_their_owner_alone(

@@ -17,13 +17,14 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 MODULES = {
     **{name: name for name in (*migrate.SERVICES, "gateway", "trackside")},
+    "mailbox": "paddock_mailbox",
     "cli": "paddock",
 }
 IMPORTED = {**{module: f"{module}.app" for module in MODULES.values()}, "paddock": "paddock.__main__"}
 REFUSALS = {
     **dict.fromkeys(migrate.SERVICES, "DATABASE_URL has its default value"),
     "gateway": "PORT is not usable",
-    "trackside": "invalid int value: 'none'",
+    **dict.fromkeys(("trackside", "mailbox"), "invalid int value: 'none'"),
     "cli": "for operators",
 }
 """What each says when its command runs with nothing that it can use."""
@@ -180,7 +181,7 @@ def test_a_deployable_runs_on_what_its_own_requirements_file_installs(
         if "-m venv /tools" not in step:
             run(step, tmp_path, service, tools=builder)
     entry = tmp_path / "venv/bin/paddock-entry"
-    arguments = [str(entry), *(["--port", "none"] if service == "trackside" else [])]
+    arguments = [str(entry), *(["--port", "none"] if service in {"trackside", "mailbox"} else [])]
     program = (
         f"import runpy, sys, {IMPORTED[MODULES[service]]} as module\n"
         f"print(module.__file__, flush=True)\nsys.argv = {arguments}\nrunpy.run_path(sys.argv[0], run_name='__main__')"

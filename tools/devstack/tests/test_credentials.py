@@ -8,7 +8,7 @@ from devstack.plan import Addresses
 from devstack.season import Wish
 from devstack.stack import Stack
 
-NAMES = ("trackside", *plan.SERVICES, "keeper", "gateway")
+NAMES = ("trackside", *plan.SERVICES, "keeper", plan.MAILBOX, plan.MAILBOX_SMTP, "gateway")
 
 
 def planned(keys: Path | None, credentials: Path | None) -> plan.Plan:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from devstack.plan import KEEPER, SERVICES, Addresses, Plan, child_names, paddock
+from devstack.plan import KEEPER, MAILBOX, MAILBOX_SMTP, SERVICES, Addresses, Plan, child_names, paddock
 from devstack.program import Child
 from devstack.season import Season, Source
 
 ADDRESSES = Addresses(
-    ports={name: 9000 + n for n, name in enumerate(("trackside", *SERVICES, KEEPER, "gateway"))},
+    ports={name: 9000 + n for n, name in enumerate(("trackside", *SERVICES, KEEPER, MAILBOX, MAILBOX_SMTP, "gateway"))},
     database_url="postgresql://postgres@127.0.0.1:5432/postgres",
     nats_url="nats://127.0.0.1:4222",
     redis_url="redis://127.0.0.1:6379/0",
@@ -75,7 +75,7 @@ def test_a_simulated_season_is_polled_eagerly_from_the_simulator() -> None:
 
 def test_a_live_season_has_no_simulator_and_polls_as_politely_as_the_service_does_by_itself() -> None:
     plan = planned("live")
-    assert plan.early == ()
+    assert [each.name for each in plan.early] == [MAILBOX]
     assert "trackside" not in child_names(Season(source="live", year=2026, seed=1, pace=1, start=datetime.now(UTC)))
     own = {key for key in child(plan, "ingest").env if key.startswith("INGEST_")}
     assert own == {"INGEST_URL", "INGEST_SEASON"}
@@ -92,6 +92,22 @@ def test_a_recorded_season_comes_from_its_folder() -> None:
     argv = " ".join(child(planned("recorded"), "trackside").argv)
     assert argv.endswith("--season 2026 --recorded /data/jolpica")
     assert "--seed" not in argv
+
+
+@pytest.mark.parametrize("source", ["sim", "live", "recorded"])
+def test_letters_go_to_the_mailbox_and_their_links_to_the_gateway(source: Source) -> None:
+    plan = planned(source)
+    env, argv = child(plan, "auth").env, child(plan, MAILBOX).argv
+    smtp = str(ADDRESSES.ports[MAILBOX_SMTP])
+    assert (env["AUTH_SMTP_HOST"], env["AUTH_SMTP_PORT"]) == ("127.0.0.1", smtp)
+    assert argv[-4:] == ("--port", str(ADDRESSES.ports[MAILBOX]), "--smtp-port", smtp)
+    assert env["AUTH_LINK_URL"] == ADDRESSES.url("gateway")
+
+
+def test_letters_go_to_another_server_when_the_environment_names_one() -> None:
+    given = {"AUTH_SMTP_HOST": "smtp.example", "AUTH_SMTP_PORT": "587", "AUTH_LINK_URL": "https://play.example"}
+    env = child(planned(environ=given), "auth").env
+    assert {name: env[name] for name in given} == given
 
 
 @pytest.mark.parametrize("name", ["auth", "trackside", "gateway"])

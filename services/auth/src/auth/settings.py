@@ -180,5 +180,9 @@ class AuthSettings(LimitSettings, frozen=True, kw_only=True):
         if self.paddock_env is Environment.PRODUCTION and self.key_publish_seconds < PRODUCTION_PUBLISH_SECONDS:
             least = f"production needs at least {PRODUCTION_PUBLISH_SECONDS}"
             raise SettingsError(f"AUTH_KEY_PUBLISH_SECONDS is {self.key_publish_seconds}; {least}")
+        if self.paddock_env is Environment.PRODUCTION and self.link_url == LINK_URL:
+            raise SettingsError("AUTH_LINK_URL is not set; links in letters would lead to whoever reads them")
+        if self.smtp_password and self.smtp_security is SmtpSecurity.NONE:
+            raise SettingsError("AUTH_SMTP_PASSWORD would be sent in the clear; set AUTH_SMTP_SECURITY")
         if self.paddock_env is Environment.PRODUCTION and self.object_store_url.startswith("memory:"):
             raise SettingsError("AUTH_OBJECT_STORE_URL keeps pictures in memory; production needs file:// or s3://")

@@ -9,7 +9,7 @@ SECRETS = ("AUTH_PASSWORD_PEPPER", "AUTH_REFRESH_SECRET", "AUTH_KEY_ENCRYPTION_S
 
 def production(**changes: str) -> dict[str, str]:
     environment = {"PADDOCK_ENV": "production", "DATABASE_URL": "postgresql://auth:own@db/paddock"}
-    environment |= {"AUTH_OBJECT_STORE_URL": "file:///state/avatars"}
+    environment |= {"AUTH_OBJECT_STORE_URL": "file:///state/avatars", "AUTH_LINK_URL": "https://play.example"}
     return environment | {name: f"{name} {'x' * 32}" for name in SECRETS} | changes
 
 
@@ -52,6 +52,35 @@ def test_production_needs_no_key_of_an_object_store_that_asks_for_none() -> None
 def test_pictures_are_kept_in_a_folder_or_a_bucket(url: str) -> None:
     with pytest.raises(SettingsError, match="AUTH_OBJECT_STORE_URL"):
         AuthSettings.load(production(AUTH_OBJECT_STORE_URL=url))
+
+
+def test_production_must_be_told_where_links_in_letters_lead() -> None:
+    environment = production()
+    del environment["AUTH_LINK_URL"]
+    with pytest.raises(SettingsError, match="AUTH_LINK_URL"):
+        AuthSettings.load(environment)
+
+
+@pytest.mark.parametrize(
+    "url", ["play.example", "ftp://play.example", "https://", "https://x/?next=", "https://x/#", "a b"]
+)
+def test_links_lead_to_a_page_on_the_web(url: str) -> None:
+    with pytest.raises(SettingsError, match="AUTH_LINK_URL"):
+        AuthSettings.load(production(AUTH_LINK_URL=url))
+
+
+@pytest.mark.parametrize(
+    "sender", ["nobody", "a b@x.example", "a@x.example\nBcc: b@x.example", "Paddock <a@x.example>"]
+)
+def test_the_sender_of_letters_is_one_address(sender: str) -> None:
+    with pytest.raises(SettingsError, match="AUTH_MAIL_FROM"):
+        AuthSettings.load(production(AUTH_MAIL_FROM=sender))
+
+
+def test_the_password_for_the_mail_server_is_never_sent_in_the_clear() -> None:
+    with pytest.raises(SettingsError, match="AUTH_SMTP_SECURITY"):
+        AuthSettings.load({"AUTH_SMTP_PASSWORD": "x" * 12})
+    assert AuthSettings.load({"AUTH_SMTP_PASSWORD": "x" * 12, "AUTH_SMTP_SECURITY": "tls"}).smtp_password
 
 
 def test_development_needs_no_settings() -> None:

@@ -11,6 +11,9 @@ from devstack.season import Season
 
 SERVICES = ("auth", "ingest", "leagues", "scoring", "analytics", "webhooks")
 KEEPER = "keeper"
+MAILBOX = "mailbox"
+MAILBOX_SMTP = "mailbox-smtp"
+"""The port where the mailbox takes letters; at its own it shows them."""
 HOST = "127.0.0.1"
 EAGER_POLLING = {
     "INGEST_POLL_SECONDS": "1",
@@ -81,7 +84,7 @@ class Plan:
 
 def child_names(season: Season) -> tuple[str, ...]:
     """Who needs a port, without the gateway."""
-    ours = (*SERVICES, KEEPER)
+    ours = (*SERVICES, KEEPER, MAILBOX, MAILBOX_SMTP)
     return ours if season.source == "live" else ("trackside", *ours)
 
 
@@ -112,7 +115,7 @@ def paddock(addresses: Addresses, season: Season, environ: Mapping[str, str]) ->
         env=environ,
     )
     return Plan(
-        early=simulator,
+        early=(*simulator, _mailbox(addresses, environ)),
         prepare=prepare,
         tiers=((*services, keeper), (gateway,)),
         credentials=credentials if addresses.nats_keys else None,
@@ -148,8 +151,10 @@ def _keeper(addresses: Addresses, env: Mapping[str, str]) -> Child:
 
 def _extra(name: str, addresses: Addresses, season: Season, inherited: Mapping[str, str]) -> dict[str, str]:
     """What a service must know beyond its addresses."""
-    if name == "auth" and season.source != "live":
-        return {"AUTH_BCRYPT_COST": inherited.get("AUTH_BCRYPT_COST") or PLAYGROUND_BCRYPT_COST}
+    if name == "auth":
+        cheap = {} if season.source == "live" else {"AUTH_BCRYPT_COST": PLAYGROUND_BCRYPT_COST}
+        own = cheap | _letters(addresses)
+        return {variable: inherited.get(variable) or value for variable, value in own.items()}
     if name == "webhooks" and season.source != "live":
         return LOCAL_RECEIVERS
     if name != "ingest":
@@ -158,6 +163,25 @@ def _extra(name: str, addresses: Addresses, season: Season, inherited: Mapping[s
     if season.source != "live":
         own |= EAGER_POLLING | {"INGEST_JOLPICA_URL": f"{addresses.url('trackside')}/ergast/f1"}
     return own
+
+
+def _letters(addresses: Addresses) -> dict[str, str]:
+    """Where `auth` sends letters, and where the links in them lead."""
+    return {
+        "AUTH_SMTP_HOST": HOST,
+        "AUTH_SMTP_PORT": str(addresses.ports[MAILBOX_SMTP]),
+        "AUTH_LINK_URL": addresses.url("gateway"),
+    }
+
+
+def _mailbox(addresses: Addresses, environ: Mapping[str, str]) -> Child:
+    ports = ("--port", str(addresses.ports[MAILBOX]), "--smtp-port", str(addresses.ports[MAILBOX_SMTP]))
+    return Child(
+        name=MAILBOX,
+        argv=(sys.executable, "-m", "paddock_mailbox", "--host", HOST, *ports),
+        url=addresses.url(MAILBOX),
+        env=environ,
+    )
 
 
 def _trackside(addresses: Addresses, season: Season, environ: Mapping[str, str]) -> Child:

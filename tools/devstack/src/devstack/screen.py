@@ -12,6 +12,7 @@ from rich.console import Console
 
 from common import clock
 from devstack import feed
+from devstack.plan import MAILBOX
 from devstack.stack import Stack
 from devstack.story import TOLD, Story
 
@@ -95,6 +96,7 @@ class Screen:
         rows = {
             "API": f"{gateway}/api/v1",
             "API docs": f"{gateway}/docs",
+            "Mailbox": stack.urls.get(MAILBOX),
             "Demo account": credentials,
             "Demo league": ", ".join(leagues.values()),
             "Season": _season(stack, simulated=self._story.simulated),

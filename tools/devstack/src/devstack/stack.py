@@ -265,6 +265,11 @@ class Stack:
         return self.urls["gateway"]
 
     @property
+    def mailbox_url(self) -> str:
+        """Where the letters of `auth` can be read."""
+        return self.urls[plan.MAILBOX]
+
+    @property
     def trackside_url(self) -> str:
         """The simulator; raises for a live season."""
         if "trackside" not in self.programs:

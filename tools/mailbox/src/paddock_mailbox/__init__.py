@@ -1,0 +1,1 @@
+"""A mail server for development that delivers nothing and shows everything."""
