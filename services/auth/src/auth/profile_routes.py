@@ -128,8 +128,12 @@ async def read_profile(username: Username, visitor: Principal | None, session: A
         "nobody is found by an address. 429: `rate_limited`."
     ),
 )
-async def search_users(q: Term, principal: Principal, session: AsyncSession, limit: Limit = 10) -> Response[FoundUsers]:
+async def search_users(
+    q: Term, principal: Principal, session: AsyncSession, state: State, limit: Limit = 10
+) -> Response[FoundUsers]:
     """Find people."""
+    settings: AuthSettings = state.settings
+    await limits.take(session, "search_account", str(principal.user_id), settings.limit_search_account)
     found = await people.search(session, profile.search_term(q), principal.user_id, limit)
     return Response(FoundUsers(items=[FoundUser.of(person) for person in found]), headers=NO_STORE)
 
