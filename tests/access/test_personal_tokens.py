@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ import msgspec
 import pytest
 import uvicorn
 from litestar import Litestar
+from sqlalchemy import select
 
-from auth import access_tokens, audit
+from auth import access_tokens, audit, deletion
 from auth.app import create_app as create_auth
+from auth.models import User
 from auth.origin import OPERATOR
 from auth.settings import AuthSettings
+from common import denials
 from common.settings import Environment
 from common.tokens import PATTERN, is_token, new_token
 from devstack.testing import Servers, SettingsMaker, eventually
@@ -190,6 +193,35 @@ async def test_all_tokens_of_somebody_die_together(product: Product) -> None:
             transaction, user_id, reason="password reset", actor=audit.OPERATOR, origin=OPERATOR
         )
     await dies(product, made["token"], exchanged, time.monotonic())
+
+
+async def change(product: Product, user_id: UUID, what: Callable[..., Awaitable[None]]) -> None:
+    """Change the state of an account as an admin does."""
+    async with product.auth.state.database.transaction() as session:
+        user = (await session.scalars(select(User).where(User.id == user_id).with_for_update())).one()
+        await what(session, user, actor=audit.OPERATOR, origin=OPERATOR)
+
+
+async def test_tokens_stop_with_the_account_come_back_with_it_and_die_when_it_is_deleted(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(denials, "SKEW_SECONDS", 0)
+    user_id, session = await product.enter()
+    made, exchanged = await used(product, session)
+    await change(product, user_id, deletion.deactivate)
+    await dies(product, made["token"], exchanged, time.monotonic())
+
+    async def works() -> bool:
+        return (await product.call("GET", "/api/v1/leagues", made["token"])).status_code == 200
+
+    await change(product, user_id, deletion.activate)
+    await eventually(works, seconds=20, what="the token's return")
+    exchanged = await product.exchanged(made["token"])
+    await change(product, user_id, deletion.soft_delete)
+    await dies(product, made["token"], exchanged, time.monotonic())
+    await change(product, user_id, deletion.restore)
+    answer = await product.http.post(f"{product.urls['auth']}/internal/tokens/exchange", json={"token": made["token"]})
+    assert answer.status_code == 401, "for good"
 
 
 def tokens_in(text: str) -> Iterator[str]:
