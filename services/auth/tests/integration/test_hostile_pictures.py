@@ -113,8 +113,8 @@ def ten_thousand_gif() -> bytes:
 
 
 def many_scans() -> bytes:
-    """A progressive JPEG of 16 megapixels whose last scan comes again and again, in fifty bytes each."""
-    whole = flat("RGB", (4000, 4000), "JPEG", progressive=True, subsampling=0)
+    """A progressive JPEG of 9 megapixels whose last scan comes again and again, in fifty bytes each."""
+    whole = flat("RGB", (3000, 3000), "JPEG", progressive=True, subsampling=0)
     last = whole.rindex(b"\xff\xc4")
     return whole[:-2] + whole[last:-2] * 5_000 + whole[-2:]
 
