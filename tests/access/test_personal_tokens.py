@@ -26,6 +26,7 @@ from common import denials
 from common.settings import Environment
 from common.tokens import PATTERN, is_token, new_token
 from devstack.testing import Servers, SettingsMaker, eventually
+from gateway import exchange
 from gateway.app import create_app as create_gateway
 from gateway.settings import GatewaySettings
 from leagues.app import create_app as create_leagues
@@ -206,6 +207,7 @@ async def test_tokens_stop_with_the_account_come_back_with_it_and_die_when_it_is
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(denials, "SKEW_SECONDS", 0)
+    monkeypatch.setattr(exchange, "REFUSED_SECONDS", 0.1)
     user_id, session = await product.enter()
     made, exchanged = await used(product, session)
     await change(product, user_id, deletion.deactivate)
