@@ -96,6 +96,20 @@ TABLE: tuple[Route, ...] = (
     _own("auth", "DELETE", "/api/v1/users/me/avatar"),
     Route("auth", "GET", "/api/v1/users/{user_id}/avatar"),
     Route("auth", "GET", "/.well-known/jwks.json", Identity.IGNORED),
+    _admin("GET", "me"),
+    _admin("GET", "users"),
+    _admin("POST", "users/bulk"),
+    _admin("GET", "users/{user_id}"),
+    _admin("PATCH", "users/{user_id}"),
+    _admin("PUT", "users/{user_id}"),
+    _admin("DELETE", "users/{user_id}"),
+    *(
+        _admin(method, f"users/{{user_id}}/{act}")
+        for method in ("POST", "PATCH")
+        for act in ("activate", "deactivate", "block")
+    ),
+    *(_admin("POST", f"users/{{user_id}}/{act}") for act in ("unlock", "logout", "force-reset", "restore")),
+    _admin("GET", "audit"),
     _admin("GET", "admins"),
     _admin("POST", "admins"),
     _admin("PATCH", "admins/{admin_id}"),

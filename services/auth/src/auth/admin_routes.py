@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from litestar import get, patch, post
+from litestar import Response, get, patch, post
 from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,8 +19,15 @@ from common.security import AdminPrincipal
 
 PATH = "/api/v1/admin/admins"
 ONE = f"{PATH}/{{admin_id:uuid}}"
+NO_STORE = {"Cache-Control": "no-store"}
 READ: dict[str, Any] = {"security": BEARER, "tags": ["admin"], "opt": {"scope": ADMINS_READ}}
 WRITE: dict[str, Any] = {"security": BEARER, "tags": ["admin"], "opt": {"scope": ADMINS_WRITE}}
+
+
+@get("/api/v1/admin/me", security=BEARER, tags=["admin"], summary="See your own account")
+async def read_myself(session: AsyncSession, admin: AdminPrincipal) -> Response[AdminView]:
+    """Show the admin who asks."""
+    return Response(AdminView.of(await admins.own(session, admin)), headers=NO_STORE)
 
 
 @get(PATH, **READ, summary="List admins")
@@ -75,4 +82,4 @@ async def _log_out(session: AsyncSession, who: Admin, reason: str, admin: AdminP
     await sessions.end(session, who, sessions.ALL, reason=reason, actor=actor, origin=origin)
 
 
-HANDLERS = [list_admins, create_admin, change_admin, deactivate_admin, activate_admin]
+HANDLERS = [read_myself, list_admins, create_admin, change_admin, deactivate_admin, activate_admin]

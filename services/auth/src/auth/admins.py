@@ -18,7 +18,7 @@ from auth.origin import Origin
 from auth.passwords import PasswordHasher
 from common import clock
 from common.db import Database, violated_constraint
-from common.errors import ConflictError, FieldError, ForbiddenError, InvalidError, NotFoundError
+from common.errors import ConflictError, FieldError, ForbiddenError, InvalidError, NotFoundError, UnauthorizedError
 from common.security import AdminPrincipal
 
 ADMINS_LOCK = 7_301_005
@@ -126,6 +126,14 @@ async def _complete(session: AsyncSession, admin: Admin, scopes: frozenset[str])
 async def everybody(session: AsyncSession) -> Sequence[Admin]:
     """List the admins, the oldest first."""
     return (await session.scalars(select(Admin).order_by(Admin.created_at, Admin.id).limit(MOST_ADMINS))).all()
+
+
+async def own(session: AsyncSession, caller: AdminPrincipal) -> Admin:
+    """Return the admin a token speaks for; raise `UnauthorizedError` when they are out of use."""
+    admin = await session.get(Admin, caller.admin_id)
+    if admin is None or admin.deactivated_at is not None:
+        raise UnauthorizedError("invalid_token", "The access token is missing, expired or not valid.")
+    return admin
 
 
 async def by_login(session: AsyncSession, login: str) -> Admin | None:

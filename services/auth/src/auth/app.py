@@ -5,6 +5,7 @@ from litestar.di import Provide
 
 from auth.access_token_routes import provide_programs
 from auth.access_tokens import AccessTokens
+from auth.admin_user_routes import provide_by
 from auth.avatar_routes import provide_avatars
 from auth.avatars import Avatars
 from auth.consumers import consumers_of
@@ -16,6 +17,7 @@ from auth.passwords import PasswordHasher
 from auth.postman import Postman
 from auth.preference_routes import provide_favourites
 from auth.profile_routes import provide_visitor
+from auth.purge import Purge, keep_purging
 from auth.registration_keys import RegistrationKeys
 from auth.rotation import rotate_by_age
 from auth.routes import HANDLERS, provide_accounts
@@ -33,7 +35,7 @@ def create_app(settings: AuthSettings) -> Litestar:
         title="Paddock accounts",
         route_handlers=HANDLERS,
         consumers=consumers_of(Postman(settings)),
-        background=[rotate_by_age],
+        background=[rotate_by_age, keep_purging],
         dependencies={
             "accounts": Provide(provide_accounts),
             "origin": Provide(provide_origin),
@@ -41,6 +43,7 @@ def create_app(settings: AuthSettings) -> Litestar:
             "avatars": Provide(provide_avatars),
             "favourites": Provide(provide_favourites),
             "visitor": Provide(provide_visitor),
+            "by": Provide(provide_by),
         },
     )
     keys = SigningKeys(app.state.database, settings)
@@ -49,6 +52,7 @@ def create_app(settings: AuthSettings) -> Litestar:
     app.state.access_tokens = AccessTokens(settings, app.state.database, keys)
     app.state.objects = Objects(settings)
     app.state.avatars = Avatars(settings, app.state.database, app.state.objects)
+    app.state.purge = Purge(settings, app.state.database, app.state.objects)
     app.state.hasher = PasswordHasher(settings)
     app.state.registration_keys = RegistrationKeys(settings, app.state.database, app.state.hasher)
     app.state.accounts = Accounts(settings, app.state.database, keys, app.state.hasher)

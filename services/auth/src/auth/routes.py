@@ -12,7 +12,7 @@ from litestar.openapi.spec import Operation, RequestBody
 from litestar.params import Parameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import access_token_routes, admin_routes, avatar_routes, preference_routes, profile_routes
+from auth import access_token_routes, admin_routes, admin_user_routes, avatar_routes, preference_routes, profile_routes
 from auth.keys import SigningKeys
 from auth.registration_keys import KEY, KEY_LENGTH, RegistrationKeys
 from auth.schemas import Credentials, Jwk, JwkSet, RefreshRequest, Registration, Tokens, User
@@ -151,4 +151,5 @@ HANDLERS = [
     *access_token_routes.HANDLERS,
     *avatar_routes.HANDLERS,
     *admin_routes.HANDLERS,
+    *admin_user_routes.HANDLERS,
 ]

@@ -37,12 +37,36 @@ async def crowd(fresh_settings: AuthSettings) -> AsyncIterator[Database]:
         person("twin", 6, full_name="100% plain_"),
     ]
     guards = [
-        Guard(subject=b"1", origin="stranger", user_id=people[4].id, failures=5, last_at=NOW, locked_until=NOW + DAY),
         Guard(
-            subject=b"1", origin="address:x", user_id=people[4].id, failures=5, last_at=NOW, locked_until=NOW + 2 * DAY
+            subject=b"1",
+            origin="stranger",
+            user_id=people[4].id,
+            failures=5,
+            pending=0,
+            last_at=NOW,
+            locked_until=NOW + DAY,
         ),
-        Guard(subject=b"2", origin="stranger", user_id=people[5].id, failures=5, last_at=NOW, locked_until=NOW - DAY),
-        Guard(subject=b"3", origin="stranger", user_id=None, failures=5, last_at=NOW, locked_until=NOW + DAY),
+        Guard(
+            subject=b"1",
+            origin="address:x",
+            user_id=people[4].id,
+            failures=5,
+            pending=0,
+            last_at=NOW,
+            locked_until=NOW + 2 * DAY,
+        ),
+        Guard(
+            subject=b"2",
+            origin="stranger",
+            user_id=people[5].id,
+            failures=5,
+            pending=0,
+            last_at=NOW,
+            locked_until=NOW - DAY,
+        ),
+        Guard(
+            subject=b"3", origin="stranger", user_id=None, failures=5, pending=0, last_at=NOW, locked_until=NOW + DAY
+        ),
     ]
     async with database.transaction() as session:
         session.add_all(people)
