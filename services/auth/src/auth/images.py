@@ -121,11 +121,12 @@ def made_anew(data: bytes, pixels: int) -> bytes:
     kind = next((kind for kind, begins in _FORMATS.items() if begins.match(data)), None)
     if kind is None:
         raise UnsupportedImageError
+    if kind == "JPEG":
+        _check_scans(data)
     try:
         with Image.open(_Hurried(data), formats=(kind,)) as picture:
             _check_size(picture, pixels)
             if kind == "JPEG":
-                _check_scans(data)
                 picture.draft(None, (SIDE, SIDE))
             return _written(_square(picture))
     except Image.DecompressionBombError as error:
