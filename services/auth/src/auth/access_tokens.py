@@ -32,6 +32,8 @@ from common.tokens import is_token, new_token
 
 LIVE_TOKENS = 50
 """Of one user."""
+LISTED = 100
+"""With those that have expired."""
 NAME_LENGTH = 100
 LIFE_DAYS = 365
 HINT_CHARACTERS = 4
@@ -167,9 +169,10 @@ class AccessTokens:
 
 
 async def of_user(session: AsyncSession, user_id: UUID) -> Sequence[PersonalAccessToken]:
-    """List the tokens of a user, expired ones too, the newest first."""
-    query = select(PersonalAccessToken).where(_of(user_id))
-    return (await session.scalars(query.order_by(PersonalAccessToken.created_at.desc(), PersonalAccessToken.id))).all()
+    """List the tokens of a user, the newest first, then those that have expired, as far as there is room."""
+    live = (PersonalAccessToken.expires_at > clock.now()).desc()
+    order = (live, PersonalAccessToken.created_at.desc(), PersonalAccessToken.id)
+    return (await session.scalars(select(PersonalAccessToken).where(_of(user_id)).order_by(*order).limit(LISTED))).all()
 
 
 async def live_ids(session: AsyncSession, user_id: UUID) -> list[UUID]:

@@ -14,6 +14,7 @@ import pytest
 from litestar import Litestar
 from sqlalchemy import CursorResult, event, text
 
+from auth import access_tokens
 from auth.access_tokens import LIVE_TOKENS, delete_expired_tokens, revoke_all
 from auth.audit import OPERATOR as OPERATING
 from auth.origin import OPERATOR
@@ -183,6 +184,23 @@ async def test_a_name_is_one_live_token_of_its_owner(person: Person, new_person:
     await run(database, "UPDATE personal_access_tokens SET expires_at = now() WHERE id = :id", id=second["id"])
     await person.token("CI")
     assert await person.names() == ["CI"], "the new one took the place of the expired one"
+
+
+async def test_the_list_shows_live_tokens_first_and_has_an_end(
+    person: Person, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_tokens, "LISTED", 3)
+    made = [await person.token(name) for name in ("old", "over", "new", "over too")]
+    for token in (made[1], made[3]):
+        await run(database, "UPDATE personal_access_tokens SET expires_at = now() WHERE id = :id", id=token["id"])
+    assert await person.names() == ["new", "old", "over too"]
+
+
+async def test_who_is_deactivated_makes_no_token(person: Person, database: Database) -> None:
+    await run(database, "UPDATE users SET deactivated_at = now() WHERE id = :id", id=person.id)
+    body = {"name": "laptop", "scopes": ["account:read"], "expires_in_days": 30}
+    response = await person.http.post(PATH, json=body, headers=person.headers)
+    assert (response.status_code, response.json()["code"]) == (401, "invalid_token")
 
 
 async def test_of_parallel_requests_for_one_name_one_gets_it(person: Person) -> None:
