@@ -83,6 +83,7 @@ TABLE: tuple[Route, ...] = (
     _own("auth", "GET", "/api/v1/users/me"),
     _own("auth", "PUT", "/api/v1/users/me"),
     _own("auth", "PATCH", "/api/v1/users/me"),
+    _own("auth", "GET", "/api/v1/users/me/export"),
     _own("auth", "GET", "/api/v1/users/me/preferences"),
     _own("auth", "PUT", "/api/v1/users/me/preferences"),
     _own("auth", "PUT", "/api/v1/auth/preferences"),

@@ -12,7 +12,15 @@ from litestar.openapi.spec import Operation, RequestBody
 from litestar.params import Parameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import access_token_routes, admin_routes, admin_user_routes, avatar_routes, preference_routes, profile_routes
+from auth import (
+    access_token_routes,
+    admin_routes,
+    admin_user_routes,
+    avatar_routes,
+    export_routes,
+    preference_routes,
+    profile_routes,
+)
 from auth.keys import SigningKeys
 from auth.registration_keys import KEY, KEY_LENGTH, RegistrationKeys
 from auth.schemas import Credentials, Jwk, JwkSet, RefreshRequest, Registration, Tokens, User
@@ -148,6 +156,7 @@ HANDLERS = [
     *(register, login, refresh, jwks),
     *profile_routes.HANDLERS,
     *preference_routes.HANDLERS,
+    *export_routes.HANDLERS,
     *access_token_routes.HANDLERS,
     *avatar_routes.HANDLERS,
     *admin_routes.HANDLERS,
