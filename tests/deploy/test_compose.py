@@ -239,7 +239,7 @@ def test_letters_are_caught_on_this_machine_and_for_people_go_over_tls(written: 
     given = dict(zip(names, ("https://play.example", "no-reply@play.example", "smtp.example"), strict=True))
     sent = interpolated(MAIL["services"]["auth"]["environment"], given | {"AUTH_SMTP_PASSWORD": "x" * 40})
     environment = {name: value for name, value in (caught | sent).items() if name != "NATS_CREDS_FILE"}
-    settings = settings_class("auth").load(environment)
+    settings: Any = settings_class("auth").load(environment)
     assert (settings.smtp_host, settings.smtp_port, settings.smtp_security) == ("smtp.example", 587, "starttls")
     assert set(MAIL["services"]["auth"]["networks"]) == {"inside", "mail"}
 

@@ -9,8 +9,12 @@ from auth.admin_user_routes import provide_by
 from auth.avatar_routes import provide_avatars
 from auth.avatars import Avatars
 from auth.consumers import consumers_of
+from auth.email_routes import provide_emails
+from auth.emails import Emails
 from auth.favourites import Favourites
+from auth.issuing import Issuer
 from auth.keys import SigningKeys
+from auth.logins import Logins
 from auth.objects import Objects
 from auth.origin import provide_origin
 from auth.passwords import PasswordHasher
@@ -18,10 +22,13 @@ from auth.postman import Postman
 from auth.preference_routes import provide_favourites
 from auth.profile_routes import provide_visitor
 from auth.purge import Purge, keep_purging
+from auth.refreshing import Refreshes
+from auth.registration import Registrations
 from auth.registration_keys import RegistrationKeys
+from auth.registration_routes import provide_registrations
 from auth.rotation import rotate_by_age
-from auth.routes import HANDLERS, provide_accounts
-from auth.service import Accounts
+from auth.routes import HANDLERS
+from auth.session_routes import provide_logins, provide_refreshes
 from auth.settings import AuthSettings
 from common.app import service_app
 from common.security import TokenVerifier
@@ -37,10 +44,13 @@ def create_app(settings: AuthSettings) -> Litestar:
         consumers=consumers_of(Postman(settings)),
         background=[rotate_by_age, keep_purging],
         dependencies={
-            "accounts": Provide(provide_accounts),
+            "logins": Provide(provide_logins),
+            "refreshes": Provide(provide_refreshes),
+            "registrations": Provide(provide_registrations),
             "origin": Provide(provide_origin),
             "programs": Provide(provide_programs),
             "avatars": Provide(provide_avatars),
+            "emails": Provide(provide_emails),
             "favourites": Provide(provide_favourites),
             "visitor": Provide(provide_visitor),
             "by": Provide(provide_by),
@@ -53,9 +63,13 @@ def create_app(settings: AuthSettings) -> Litestar:
     app.state.objects = Objects(settings)
     app.state.avatars = Avatars(settings, app.state.database, app.state.objects)
     app.state.purge = Purge(settings, app.state.database, app.state.objects)
+    app.state.emails = Emails(settings, app.state.database)
     app.state.hasher = PasswordHasher(settings)
     app.state.registration_keys = RegistrationKeys(settings, app.state.database, app.state.hasher)
-    app.state.accounts = Accounts(settings, app.state.database, keys, app.state.hasher)
+    app.state.registrations = Registrations(settings, app.state.database, app.state.hasher)
+    app.state.issuer = Issuer(settings, keys)
+    app.state.logins = Logins(settings, app.state.database, app.state.hasher, app.state.issuer)
+    app.state.refreshes = Refreshes(settings, app.state.database, app.state.issuer)
     issuer, denials = settings.token_issuer, app.state.denials
     app.state.verifier = TokenVerifier(issuer, settings.token_audience, keys, denials)
     app.state.admin_verifier = TokenVerifier(issuer, settings.token_admin_audience, keys, denials)

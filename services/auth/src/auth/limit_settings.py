@@ -41,6 +41,10 @@ class LimitSettings(Settings, frozen=True, kw_only=True):
     limit_forgot_account: Annotated[Rate, described("The same for one account")] = "3/3600"
     limit_resend_address: Annotated[Rate, described("Requests to prove an address again, from one address")] = "10/3600"
     limit_resend_account: Annotated[Rate, described("The same for one account")] = "3/3600"
+    limit_letters_recipient: Annotated[
+        Rate, described("Letters to one address that strangers can cause; what is more is not sent")
+    ] = "10/3600"
+    limit_new_email_account: Annotated[Rate, described("Changes of the address that one account asks for")] = "3/3600"
     limit_verify_address: Annotated[Rate, described("Links from letters tried from one address")] = "30/60"
     limit_check_address: Annotated[Rate, described("Questions from one address whether a name is free")] = "20/60"
     limit_search_account: Annotated[Rate, described("Searches for people by one account")] = "60/60"

@@ -9,15 +9,20 @@ from enum import StrEnum
 from typing import Any
 from uuid import uuid4
 
+from prometheus_client import Counter
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from auth import limits
 from auth.links import Links, Purpose
 from auth.models import Mail, User
 from auth.origin import Origin
 from auth.settings import AuthSettings
 from common import clock, outbox
 from common.contracts.auth import MailRequested
+from common.errors import TooManyRequestsError
+
+OMITTED = Counter("auth_mails_omitted_total", "Letters that a limit left out, by kind", ["kind"])
 
 
 class Kind(StrEnum):
@@ -45,6 +50,17 @@ LINKS = {Kind(purpose.value): purpose for purpose in Purpose}
 """The letters that hold a link, and its purpose."""
 
 
+LIMITED = {
+    Kind.VERIFY_EMAIL: "limit_resend_account",
+    Kind.RESET_PASSWORD: "limit_forgot_account",
+    Kind.CHANGE_EMAIL: None,
+    Kind.ALREADY_REGISTERED: None,
+    Kind.ACCOUNT_LOCKED: None,
+    Kind.REFRESH_REUSED: None,
+}
+"""The letters that strangers can cause, and the setting with their own limit for each account."""
+
+
 async def post(
     session: AsyncSession,
     kind: str,
@@ -53,14 +69,17 @@ async def post(
     settings: AuthSettings,
     facts: Mapping[str, Any] | None = None,
     address: str | None = None,
-) -> Mail:
-    """Have a letter sent once the caller's transaction is committed.
+) -> Mail | None:
+    """Have a letter sent once the caller's transaction is committed; leave it out when too many were.
 
     It goes to the user's address unless there is another ``address``. A kind with a link gets one, which replaces any
     older one of its purpose. ``facts`` are what its template tells besides: see `circumstances`; no secret, and of
     addresses only `domain.masked` ones.
     """
     kind, address = Kind(kind), address or user.email
+    if not await _allowed(session, kind, user, address, settings):
+        OMITTED.labels(kind).inc()
+        return None
     token = None
     if purpose := LINKS.get(kind):
         token = await Links(settings).issue(session, user, purpose, address)
@@ -75,6 +94,18 @@ async def post(
     )
     await _request(session, mail)
     return mail
+
+
+async def _allowed(session: AsyncSession, kind: Kind, user: User, address: str, settings: AuthSettings) -> bool:
+    if kind not in LIMITED:
+        return True
+    try:
+        if own := LIMITED[kind]:
+            await limits.take(session, f"mail_{kind}", user.id.hex, getattr(settings, own))
+        await limits.take(session, "letters_recipient", address.lower(), settings.limit_letters_recipient)
+    except TooManyRequestsError:
+        return False
+    return True
 
 
 async def ask(session: AsyncSession, request: Request, address: str) -> None:
