@@ -30,7 +30,10 @@ APPS = migrate.SERVICES
 DEPLOYABLES = (*APPS, "keeper", "gateway")
 
 FLOWS = {
-    "auth": {"database:5432", "broker:4222", "internet:465", "internet:587"},
+    "auth": {
+        *("database:5432", "broker:4222", "internet:465", "internet:587"),
+        *("ingest:8000", "leagues:8000", "webhooks:8000"),
+    },
     "ingest": {"database:5432", "broker:4222", "internet:443"},
     "leagues": {"database:5432", "broker:4222", "auth:8000"},
     "scoring": {"database:5432", "broker:4222", "auth:8000"},
