@@ -13,7 +13,7 @@ from auth.emails import Emails
 from auth.mails import Request
 from auth.origin import Origin
 from common.http import problems
-from common.security import Principal
+from common.security import SESSION_ONLY, Principal
 
 NO_STORE = {"Cache-Control": "no-store"}
 ASKED = Asked(message="If a letter is due to this address, it is on its way.")
@@ -67,7 +67,8 @@ async def verify(data: TokenInput, session: AsyncSession, emails: Emails, origin
     "/api/v1/auth/confirm-email",
     status_code=204,
     tags=["letters"],
-    responses=problems(401, 409, 429),
+    opt={"scope": SESSION_ONLY},
+    responses=problems(401, 403, 409, 429),
     summary="Confirm your new address",
     description=(
         "With the token of the link in the letter to that address. Every other link ends, and every session but that "
