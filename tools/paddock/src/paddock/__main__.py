@@ -21,6 +21,13 @@ paddock dlq list | show ID | redrive --id ID | drop --id ID
                        deliveries that were given up: look, give back (--consumer NAME or --all too), drop
 paddock audit list     what operators did
 paddock keep           run the process that keeps streams and dead letters, until stopped
+paddock create-admin --username NAME --email ADDRESS
+                       make the first admin; needs the environment of auth, as the next four do
+paddock rotate-keys    a new key for access tokens (--now); --withdraw KID refuses one
+paddock purge-tokens   remove what has expired, as auth does by itself
+paddock seed           make demo accounts (--users N), not in production
+paddock audit-accounts verify | list
+                       what was done to accounts, and whether the log is whole
 paddock nats init DIR  make the keys of NATS and everybody's credentials, or bring them up to the code
 paddock nats renew USER | revoke KEY
                        a new key for a deployable; refuse a key from now on
@@ -35,33 +42,49 @@ from pathlib import Path
 
 import asyncpg
 import nats.errors
+from sqlalchemy.exc import DBAPIError
 
 from common.settings import SettingsError
-from paddock import documents, event_commands, keeper, migration, nats_command, operating, releases, subscriber_app
+from paddock import (
+    account_commands,
+    documents,
+    event_commands,
+    keeper,
+    migration,
+    nats_command,
+    operating,
+    releases,
+    subscriber_app,
+)
 
 
 def main() -> None:
     """Run one command."""
     match sys.argv[1:]:
-        case ["docs", "write"]:
-            for path in documents.write(Path.cwd()):
-                print(f"wrote {path}")
-        case ["docs", "check"]:
-            stale = documents.stale(Path.cwd())
-            if stale:
-                sys.exit("not what the code says, run `make docs`: " + ", ".join(stale))
+        case ["docs", "write" | "check" as act]:
+            _documents(act)
         case ["events", command, *arguments]:
             _events(command, arguments)
         case ["keep"]:
             keeper.keep()
         case ["topology" | "dlq" | "audit" as command, *arguments]:
             _print(operating.run(command, arguments))
+        case [command, *arguments] if command in account_commands.COMMANDS:
+            _print(account_commands.run(command, arguments))
         case ["migrate"]:
             _print(migration.run())
         case ["nats" | "subscribers" as command, *arguments]:
             _access(command, arguments)
         case _:
             sys.exit(__doc__)
+
+
+def _documents(act: str) -> None:
+    if act == "write":
+        for path in documents.write(Path.cwd()):
+            print(f"wrote {path}")
+    elif stale := documents.stale(Path.cwd()):
+        sys.exit("not what the code says, run `make docs`: " + ", ".join(stale))
 
 
 def _events(command: str, arguments: list[str]) -> None:
@@ -105,10 +128,12 @@ def _print(work: Coroutine[None, None, list[str]]) -> None:
     try:
         for line in asyncio.run(work):
             print(line)
-    except (SettingsError, operating.OperatingError) as error:
+    except (SettingsError, operating.OperatingError, account_commands.AccountError) as error:
         sys.exit(str(error))
     except nats.errors.Error as error:
         sys.exit(f"NATS refused: {error}; check NATS_URL and NATS_CREDS")
+    except DBAPIError as error:
+        sys.exit(f"PostgreSQL refused: {error.orig}; check DATABASE_URL")
     except (OSError, asyncpg.PostgresError) as error:
         sys.exit(f"PostgreSQL refused: {error}; check DATABASE_URL")
 
