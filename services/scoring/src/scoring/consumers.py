@@ -15,10 +15,18 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.consumers import Consumers
+from common.contracts.auth import UserDeleted
 from common.contracts.ingest import ResultsAmended, ResultsSynced, SeasonSynced, Stint
-from common.contracts.leagues import LeagueCreated, LeagueJoined, LineupsLocked, LineupSubmitted, TeamCreated
+from common.contracts.leagues import (
+    LeagueCreated,
+    LeagueJoined,
+    LineupsLocked,
+    LineupSubmitted,
+    TeamCreated,
+    former_name,
+)
 from common.contracts.scoring import AssetKind
-from scoring import facts, marks
+from scoring import facts, marks, owners
 from scoring.domain import ScoredSession
 from scoring.engine import score
 from scoring.models import (
@@ -147,12 +155,13 @@ async def store_lock(event: LineupsLocked, session: AsyncSession) -> None:
 @consumers.batch(TeamCreated)
 async def store_team(events: Sequence[TeamCreated], session: AsyncSession) -> None:
     """Keep teams; each stands in every round that was not yet locked when it was made."""
+    former = await owners.former(session, {event.user_id for event in events})
     rows = [
         {
             "team_id": event.team_id,
             "user_id": event.user_id,
             "season": event.season,
-            "name": event.name,
+            "name": former_name(event.team_id) if event.user_id in former else event.name,
             "created_at": event.created_at,
         }
         for event in events
@@ -255,3 +264,9 @@ async def store_membership(events: Sequence[LeagueJoined], session: AsyncSession
         where=row.excluded.membership_version > LEAGUE_MEMBERS.c.membership_version,
     )
     await session.execute(newer, rows)
+
+
+@consumers.on(UserDeleted)
+async def forget_owner(event: UserDeleted, session: AsyncSession) -> None:
+    """Forget what somebody who was erased called their teams."""
+    await owners.forget(session, event.user_id)

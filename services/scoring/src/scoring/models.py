@@ -104,6 +104,9 @@ TEAMS = Table(
 )
 """Names sort by code point, so that order does not depend on the machine's locale."""
 
+FORMER_OWNERS = Table("former_owners", metadata, Column("user_id", Uuid, primary_key=True))
+"""Users who were erased: what they called their teams is forgotten, also where it comes late."""
+
 LINEUPS = Table(
     "lineups",
     metadata,
