@@ -10,7 +10,6 @@ from common.errors import UnauthorizedError
 from common.http import request_id_of
 from common.security import Principal, TokenVerifier, bearer_token
 from gateway.exchange import Exchange, is_personal
-from gateway.headers import header
 from gateway.routes import Identity
 
 
@@ -24,10 +23,10 @@ class Identities:
 
     async def identify(self, scope: HTTPScope, wanted: Identity, client: str) -> Principal | None:
         """Return the caller, or nothing for an anonymous one where that is allowed; raise `UnauthorizedError`."""
-        authorization = header(scope, b"authorization")
-        if wanted is Identity.IGNORED or (authorization is None and wanted is Identity.OPTIONAL):
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        if wanted is Identity.IGNORED or (not given and wanted is Identity.OPTIONAL):
             return None
-        token = bearer_token((authorization or b"").decode("latin-1"))
+        token = bearer_token(b", ".join(given).decode("latin-1"))  # two are one list, which is no token, as in services
         if token is None:
             raise UnauthorizedError("invalid_token", "The access token is missing, expired or not valid.")
         if wanted is Identity.ADMIN:
@@ -51,8 +50,6 @@ class Identities:
 
 
 def _authorize(scope: HTTPScope, token: str) -> None:
-    """Replace the first authorization; a second one is still there to be refused."""
-    headers = list(scope["headers"])
-    first = next(at for at, (name, _) in enumerate(headers) if name == b"authorization")
-    headers[first] = (b"authorization", b"Bearer " + token.encode())
-    scope["headers"] = headers
+    """Replace the authorization."""
+    others = [(name, value) for name, value in scope["headers"] if name != b"authorization"]
+    scope["headers"] = [*others, (b"authorization", b"Bearer " + token.encode())]

@@ -244,13 +244,18 @@ def bearer_token(header: str | None) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-async def provide_principal(request: Request[Any, Any, State]) -> Principal:
-    """Litestar dependency ``principal``: the caller; `UnauthorizedError`, or `ForbiddenError` for a missing scope."""
-    token = bearer_token(request.headers.get("authorization"))
+def _token_of(request: Request[Any, Any, State]) -> str:
+    """Return the token of the one `Authorization`; two are read as one list (RFC 9110, 5.3), which is no token."""
+    token = bearer_token(", ".join(request.headers.getall("authorization", [])))
     if token is None:
         raise _refused()
+    return token
+
+
+async def provide_principal(request: Request[Any, Any, State]) -> Principal:
+    """Litestar dependency ``principal``: the caller; `UnauthorizedError`, or `ForbiddenError` for a missing scope."""
     verifier = cast("TokenVerifier", request.app.state.verifier)
-    principal = await verifier.verify(token)
+    principal = await verifier.verify(_token_of(request))
     if principal.scopes is not None:
         needed = scope_of(request.app.state.service, request.method, request.route_handler.opt)
         if needed not in principal.scopes:
@@ -285,11 +290,8 @@ class DocumentedScopes(ReceiveRoutePlugin):
 
 async def provide_admin(request: Request[Any, Any, State]) -> AdminPrincipal:
     """Litestar dependency ``admin``: the admin who calls; ``opt={"scope": …}`` of the handler must be theirs."""
-    token = bearer_token(request.headers.get("authorization"))
-    if token is None:
-        raise _refused()
     verifier = cast("TokenVerifier", request.app.state.admin_verifier)
-    caller = await verifier.verify(token)
+    caller = await verifier.verify(_token_of(request))
     scopes = caller.scopes or frozenset()
     needed = request.route_handler.opt.get("scope")
     if needed and needed not in scopes:
