@@ -15,12 +15,23 @@ from common import migrate
 from common.contracts import REGISTRY
 from common.db import Database
 from devstack.testing import Servers, SettingsMaker, running
+from lab.mail_server import MailServer
 
 
 @pytest.fixture(scope="session")
-async def settings(settings_for: SettingsMaker) -> AuthSettings:
+async def mail_server() -> AsyncIterator[MailServer]:
+    """Where every letter of the app under test arrives."""
+    async with MailServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def settings(settings_for: SettingsMaker, mail_server: MailServer) -> AuthSettings:
+    """Cheap passwords, and no limits per address, as all tests come from one."""
     made: AuthSettings = await settings_for("auth", AuthSettings)
-    return msgspec.structs.replace(made, bcrypt_cost=4, hash_queue=64)
+    per_address = {name: "0" for name in made.__struct_fields__ if name.startswith("limit_") and "_address" in name}
+    cheap: dict[str, Any] = {"bcrypt_cost": 4, "hash_queue": 64, **per_address}
+    return msgspec.structs.replace(made, smtp_port=mail_server.port, smtp_seconds=5, **cheap)
 
 
 @pytest.fixture(scope="session")
