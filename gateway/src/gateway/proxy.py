@@ -37,11 +37,11 @@ FORWARDED = frozenset(
     (
         *(b"accept", b"accept-encoding", b"accept-language", b"authorization", b"user-agent", b"idempotency-key"),
         *(b"content-encoding", b"content-language", b"content-type", b"range"),
-        *(b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"),
+        *(b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"x-device-token"),
     )
 )
 """The request headers that a service gets to see."""
-SINGLE = frozenset((b"authorization", b"content-type", b"idempotency-key"))
+SINGLE = frozenset((b"authorization", b"content-type", b"idempotency-key", b"x-device-token"))
 """Two of these would leave it to each reader which one counts."""
 DROPPED = frozenset(
     (

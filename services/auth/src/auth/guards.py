@@ -24,7 +24,6 @@ from auth.sealing import derived
 from auth.settings import AuthSettings
 from common.errors import LockedError
 
-STRANGER = "stranger"
 FORGOTTEN_AFTER = timedelta(days=1)
 """Failures further apart are not in a row."""
 STALE_AFTER = timedelta(minutes=1)

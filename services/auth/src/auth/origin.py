@@ -1,6 +1,6 @@
 """Where a request comes from, as far as we believe it."""
 
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from litestar import Request
@@ -23,6 +23,10 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None
     device_token: str | None = None
     """What an earlier login on this device gave; see `auth.familiar`."""
+
+    def on(self, device_token: str | None) -> Self:
+        """Return the same with a device's token that came in the body; without one, that of the header stays."""
+        return msgspec.structs.replace(self, device_token=device_token) if device_token else self
 
 
 OPERATOR = Origin(address=None, user_agent=None, request_id=None)

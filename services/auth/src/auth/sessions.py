@@ -12,18 +12,17 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import audit
+from auth import audit, owners
 from auth.audit import Actor
 from auth.models import Admin, LoginSession, User
 from auth.origin import Origin
+from auth.owners import Owner
 from auth.settings import AuthSettings
 from common import clock, outbox
 from common.contracts.auth import SessionRevoked
 
 MOST_SESSIONS = 100
 """Of one user or admin; one more ends the one that was not used for longest."""
-
-Owner = User | Admin
 
 
 class All(Enum):
@@ -41,7 +40,7 @@ async def start(session: AsyncSession, owner: Owner, origin: Origin, settings: A
     query = select(LoginSession.id).where(_open(owner), LoginSession.expires_at > now)
     surplus = await session.scalars(query.order_by(LoginSession.rotated_at.desc()).offset(MOST_SESSIONS - 1))
     if ids := surplus.all():
-        await end(session, owner, ids, reason="too many sessions", actor=actor_of(owner), origin=origin)
+        await end(session, owner, ids, reason="too many sessions", actor=owners.actor_of(owner), origin=origin)
     started = LoginSession(
         id=uuid4(),
         user_id=owner.id if isinstance(owner, User) else None,
@@ -84,7 +83,7 @@ async def end(
         keep: One that goes on although all end.
         also: Further ``sid`` whose access tokens are to be refused, as those of personal access tokens; not counted.
     """
-    await lock_owner(session, owner)
+    await owners.lock(session, owners.realm_of(owner), owner.id)
     query = select(LoginSession).where(_open(owner)).order_by(LoginSession.id).with_for_update()
     if not isinstance(ids, All):
         query = query.where(LoginSession.id.in_(ids))
@@ -111,19 +110,6 @@ async def live(session: AsyncSession, owner: Owner, *, idle: timedelta) -> Seque
         _open(owner), LoginSession.expires_at > now, LoginSession.rotated_at > now - idle
     )
     return (await session.scalars(query.order_by(LoginSession.last_seen_at.desc(), LoginSession.id))).all()
-
-
-async def lock_owner(session: AsyncSession, owner: Owner) -> Owner | None:
-    """Read an owner's row anew and keep everybody else from changing it; nothing when it is gone."""
-    kind = type(owner)
-    query = select(kind).where(kind.id == owner.id).with_for_update(key_share=True)
-    found: Owner | None = await session.scalar(query.execution_options(populate_existing=True))
-    return found
-
-
-def actor_of(owner: Owner) -> Actor:
-    """Return the owner as the one who acts."""
-    return Actor.user(owner.id) if isinstance(owner, User) else Actor.admin(owner.id)
 
 
 def _open(owner: Owner) -> ColumnElement[bool]:

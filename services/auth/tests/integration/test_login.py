@@ -29,7 +29,7 @@ async def test_a_login_gives_a_pair_of_tokens(client: httpx.AsyncClient, account
     assert response.status_code == 200
     assert response.headers["cache-control"] == "no-store"
     body = response.json()
-    assert set(body) == {"access_token", "refresh_token", "token_type", "expires_in"}
+    assert set(body) == {"access_token", "refresh_token", "token_type", "expires_in", "device_token"}
     assert (body["token_type"], body["expires_in"]) == ("bearer", 900)
     assert body["refresh_token"].startswith("pdr_")
 

@@ -144,7 +144,7 @@ async def test_a_reuse_racing_the_owner_ends_the_session_in_every_order(
 
 async def waits_for_a_lock(database: Database) -> bool:
     async with database.transaction() as session:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM sessions%'"
+        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%JOIN sessions%'"
         return bool(await session.scalar(text(query)))
 
 
