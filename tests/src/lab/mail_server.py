@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+import warnings
 from functools import partial
 from typing import Any, Self
 
@@ -125,7 +126,11 @@ class Faulty(SMTP):
     """One connection."""
 
     def __init__(self, lab: MailServer, **options: Any) -> None:
-        super().__init__(lab, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # a login without STARTTLS: the line may be encrypted from the start
+            super().__init__(lab, **options)
         self._lab = lab
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
