@@ -8,7 +8,7 @@ from sqlalchemy import Select, any_, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import admin_scopes, audit
+from auth import admin_scopes, audit, sessions
 from auth.admin_scopes import ADMINS_WRITE
 from auth.audit import Actor
 from auth.domain import is_email, masked, password_faults
@@ -121,6 +121,31 @@ async def _complete(session: AsyncSession, admin: Admin, scopes: frozenset[str])
             session, "admin.scopes", actor=actor, origin=BY_HAND, target=admin.id, before=before, after=after
         )
     return bool(lacking)
+
+
+async def change_password(
+    database: Database, hasher: PasswordHasher, known: Admin, password: str, *, keep: UUID, origin: Origin
+) -> None:
+    """Set the password of an admin who has just proved the old one; every session but ``keep`` ends.
+
+    Raises:
+        InvalidError: the new one is no good.
+        ConflictError: there is another one since.
+    """
+    if faults := password_faults(password, username=known.username, email=known.email):
+        errors = [FieldError(field="new_password", message=fault) for fault in faults]
+        raise InvalidError("invalid_request", "One or more fields are not acceptable.", errors=errors)
+    password_hash = await hasher.hash(password)
+    actor = Actor.admin(known.id)
+    async with database.transaction() as session:
+        admin = await session.get(Admin, known.id, with_for_update={"key_share": True})
+        if admin is None or admin.password_hash != known.password_hash:
+            raise ConflictError("password_changed", "The password was changed meanwhile.")
+        admin.password_hash, admin.password_changed_at = password_hash, clock.now()
+        await sessions.end(
+            session, admin, sessions.ALL, reason="password changed", actor=actor, origin=origin, keep=keep
+        )
+        await audit.record(session, "password.change", actor=actor, origin=origin, target=admin.id)
 
 
 async def everybody(session: AsyncSession) -> Sequence[Admin]:

@@ -8,6 +8,7 @@ is hashed.
 import asyncio
 from datetime import datetime
 from time import monotonic
+from typing import cast
 from uuid import UUID
 
 import msgspec
@@ -20,7 +21,7 @@ from auth.audit import Actor
 from auth.familiar import NOBODY, Devices
 from auth.guards import Guards, Reservation
 from auth.issuing import Grant, Issuer
-from auth.models import LoginSession, User
+from auth.models import Admin, LoginSession, User
 from auth.origin import Origin
 from auth.owners import Owner, Realm
 from auth.passwords import PasswordHasher, Place
@@ -110,28 +111,35 @@ class Logins:
             ForbiddenError: The password is wrong.
             LockedError, TooManyRequestsError, UnavailableError: As for `log_in`.
         """
+        return cast("User", await self._confirm(Realm.USERS, user_id, session_id, password, origin))
+
+    async def confirm_admin(self, admin_id: UUID, session_id: UUID, password: str, origin: Origin) -> Admin:
+        """Return the admin, as `confirm` does the user."""
+        return cast("Admin", await self._confirm(Realm.ADMINS, admin_id, session_id, password, origin))
+
+    async def _confirm(self, realm: Realm, owner_id: UUID, session_id: UUID, password: str, origin: Origin) -> Owner:
         limit = self._settings.limit_confirm_account
-        await limits.take_apart(self._database, "confirm_account", str(user_id), limit)
+        await limits.take_apart(self._database, "confirm_account", str(owner_id), limit)
         with self._hasher.place() as place:
             async with self._database.transaction() as session:
-                user = await session.get(User, user_id)
-                if user is None or owners.refusal(user) is not None:
+                owner = cast("Owner | None", await session.get(realm.model, owner_id))
+                if owner is None or owners.refusal(owner) is not None:
                     raise UnauthorizedError("invalid_token", "The access token is missing, expired or not valid.")
             attempt = Attempt(
-                realm=Realm.USERS,
-                owner=user,
-                subject=self._guards.subject(Realm.USERS.value, user.username, user.id),
+                realm=realm,
+                owner=owner,
+                subject=self._guards.subject(realm.value, owner.username, owner.id),
                 source=f"session:{session_id.hex}",
                 origin=origin,
-                actor=Actor.user(user_id),
+                actor=owners.actor_of(owner),
             )
             await self._reserve(attempt)
-            if not await place.verify(password, user.password_hash):
+            if not await place.verify(password, owner.password_hash):
                 await self._fail(attempt)
                 raise ForbiddenError("wrong_password", "The current password is not this one.")
         async with self._database.transaction() as session:
             await guards.passed(session, attempt.subject, attempt.source)
-        return user
+        return owner
 
     async def _begin(self, realm: Realm, login: str, origin: Origin) -> Attempt:
         """Let a try through to the password, or raise."""
