@@ -44,6 +44,8 @@ class Request(StrEnum):
 
     VERIFY = "ask_verify_email"
     RESET = "ask_reset_password"
+    WELCOME = "ask_welcome"
+    """Somebody registered with it: whoever has it proves it, or hears that they have an account already."""
 
 
 LINKS = {Kind(purpose.value): purpose for purpose in Purpose}
@@ -124,6 +126,8 @@ async def answer(session: AsyncSession, request: Mail, *, settings: AuthSettings
         await post(session, Kind.RESET_PASSWORD, user, settings=settings)
     elif user.email_verified_at is None:
         await post(session, Kind.VERIFY_EMAIL, user, settings=settings)
+    elif request.kind == Request.WELCOME:
+        await post(session, Kind.ALREADY_REGISTERED, user, settings=settings)
 
 
 async def holder(session: AsyncSession, address: str) -> User | None:

@@ -78,37 +78,32 @@ class Registrations:
             password_hash=await self._hasher.hash(newcomer.password),
             created_at=clock.now(),
         )
-        if self._settings.hide_accounts:
-            shown = await self._open_quietly(session, user)
-        else:
-            shown = await _open(session, user)
-            await mails.ask(session, mails.Request.VERIFY, user.email)
+        shown = await _open_quietly(session, user) if self._settings.hide_accounts else await _open(session, user)
+        await mails.ask(session, mails.Request.WELCOME, newcomer.email)
         registered = UserRegistered(user_id=user.id, username=user.username, registered_at=user.created_at)
         await outbox.publish(session, registered)
         await audit.record(session, "register", actor=Actor.user(user.id), origin=origin, target=user.id)
         return shown
 
-    async def _open_quietly(self, session: AsyncSession, user: User) -> User:
-        """Open an account with as many steps for an address that somebody has as for one that nobody has."""
-        shown = User(**{name: getattr(user, name) for name in ("id", "username", "email", "full_name", "created_at")})
-        holder = await mails.holder(session, user.email)
-        if holder is None:
-            try:
-                async with session.begin_nested():
-                    await _open(session, user)
-            except ConflictError as error:
-                if error.code != TAKEN[EMAIL_INDEX][0]:
-                    raise
-                holder = await mails.holder(session, user.email)  # somebody was faster
-            else:
-                await mails.ask(session, mails.Request.VERIFY, user.email)
-                return shown
-        user.email = f"{user.id.hex}@{NOWHERE}"
+
+async def _open_quietly(session: AsyncSession, user: User) -> User:
+    """Open an account with as many steps for an address that somebody has as for one that nobody has."""
+    shown = User(**{name: getattr(user, name) for name in ("id", "username", "email", "full_name", "created_at")})
+    if await mails.holder(session, user.email) is not None:
+        user.email = _nowhere(user)
+    try:
         async with session.begin_nested():
             await _open(session, user)
-        if holder is not None:
-            await mails.post(session, mails.Kind.ALREADY_REGISTERED, holder, settings=self._settings)
-        return shown
+    except ConflictError as error:
+        if error.code != TAKEN[EMAIL_INDEX][0]:
+            raise
+        user.email = _nowhere(user)  # somebody was faster
+        await _open(session, user)
+    return shown
+
+
+def _nowhere(user: User) -> str:
+    return f"{user.id.hex}@{NOWHERE}"
 
 
 async def _open(session: AsyncSession, user: User) -> User:

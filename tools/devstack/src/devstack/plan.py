@@ -34,6 +34,9 @@ LOCAL_RECEIVERS = {
 
 PLAYGROUND_BCRYPT_COST = "8"
 """Demo people are many and their passwords guard nothing; a live season keeps the service's own cost."""
+_KINDS = ("LOGIN", "REGISTER", "REFRESH", "FORGOT", "RESEND", "VERIFY", "CHECK")
+PLAYGROUND_LIMITS = {f"AUTH_LIMIT_{kind}_ADDRESS": "0" for kind in _KINDS} | {"AUTH_LIMIT_LOGIN_ACCOUNT": "0"}
+"""Demo people all come from one address; a live season keeps the service's own limits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +155,8 @@ def _keeper(addresses: Addresses, env: Mapping[str, str]) -> Child:
 def _extra(name: str, addresses: Addresses, season: Season, inherited: Mapping[str, str]) -> dict[str, str]:
     """What a service must know beyond its addresses."""
     if name == "auth":
-        cheap = {} if season.source == "live" else {"AUTH_BCRYPT_COST": PLAYGROUND_BCRYPT_COST}
-        own = cheap | _letters(addresses)
+        cheap = {"AUTH_BCRYPT_COST": PLAYGROUND_BCRYPT_COST} | PLAYGROUND_LIMITS if season.source != "live" else {}
+        own = cheap | _letters(addresses) | {"AUTH_OBJECT_STORE_URL": (addresses.home / "avatars").absolute().as_uri()}
         return {variable: inherited.get(variable) or value for variable, value in own.items()}
     if name == "webhooks" and season.source != "live":
         return LOCAL_RECEIVERS
