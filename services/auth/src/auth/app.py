@@ -17,6 +17,8 @@ from auth.keys import SigningKeys
 from auth.logins import Logins
 from auth.objects import Objects
 from auth.origin import provide_origin
+from auth.own_account import OwnAccount
+from auth.own_account_routes import provide_own_account
 from auth.passwords import PasswordHasher
 from auth.postman import Postman
 from auth.preference_routes import provide_favourites
@@ -51,6 +53,7 @@ def create_app(settings: AuthSettings) -> Litestar:
             "programs": Provide(provide_programs),
             "avatars": Provide(provide_avatars),
             "emails": Provide(provide_emails),
+            "own_account": Provide(provide_own_account),
             "favourites": Provide(provide_favourites),
             "visitor": Provide(provide_visitor),
             "by": Provide(provide_by),
@@ -69,6 +72,7 @@ def create_app(settings: AuthSettings) -> Litestar:
     app.state.registrations = Registrations(settings, app.state.database, app.state.hasher)
     app.state.issuer = Issuer(settings, keys)
     app.state.logins = Logins(settings, app.state.database, app.state.hasher, app.state.issuer)
+    app.state.own_account = OwnAccount(settings, app.state.database, app.state.logins, app.state.hasher)
     app.state.refreshes = Refreshes(settings, app.state.database, app.state.issuer)
     issuer, denials = settings.token_issuer, app.state.denials
     app.state.verifier = TokenVerifier(issuer, settings.token_audience, keys, denials)
