@@ -62,7 +62,7 @@ async def update(
     if changed:
         me = Actor.user(user.id)
         await audit.record(
-            session, "profile_changed", actor=me, origin=origin, target=user.id, after={"fields": changed}
+            session, "profile.change", actor=me, origin=origin, target=user.id, after={"fields": changed}
         )
     return user
 

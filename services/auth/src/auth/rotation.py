@@ -65,9 +65,7 @@ async def withdraw(database: Database, settings: AuthSettings, key_id: str) -> s
         now = clock.now()
         signer = signing([*stored.values(), withdrawn], now)
         await session.delete(withdrawn)
-        await audit.record(
-            session, "signing_key_withdrawn", actor=audit.OPERATOR, origin=origin.OPERATOR, target=withdrawn.id
-        )
+        await audit.record(session, "key.withdraw", actor=audit.OPERATOR, origin=origin.OPERATOR, target=withdrawn.id)
         if signer is withdrawn:
             signer = await _publish(session, settings, timedelta(), audit.OPERATOR)
     log.warning("signing key withdrawn", key_id=key_id, signer=signer.id.hex)
@@ -113,7 +111,7 @@ async def _publish(session: AsyncSession, settings: AuthSettings, delay: timedel
     await session.flush()
     await audit.record(
         session,
-        "signing_key_published",
+        "key.publish",
         actor=actor,
         origin=origin.OPERATOR,
         target=key.id,

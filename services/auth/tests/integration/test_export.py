@@ -117,7 +117,7 @@ async def test_the_archive_holds_everything_and_says_what_is_what(
     assert files["webhooks.json"] == {"endpoints": []}
     assert files["avatar.webp"][:4] == b"RIFF"
     actions = {entry["action"] for entry in files["audit.json"]["entries"]}
-    assert {"profile_changed", "avatar.change"} <= actions
+    assert {"profile.change", "avatar.change"} <= actions
     readme = files["README.txt"].decode()
     assert all(name in readme for name in files if name != "README.txt")
     assert leagues.tokens == [someone.headers["Authorization"]]

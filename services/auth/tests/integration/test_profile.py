@@ -54,7 +54,7 @@ async def test_a_change_is_told_once_with_a_growing_version(newcomer: Any, publi
         (name, "Ann", 2),
         (name, "Ann B", 3),
     ]
-    entries = await audited(database, someone.id, "profile_changed")
+    entries = await audited(database, someone.id, "profile.change")
     assert [entry.after for entry in entries] == [{"fields": ["full_name", "username"]}, {"fields": ["full_name"]}]
     assert entries[0].actor_id == someone.id
 

@@ -254,8 +254,8 @@ async def test_what_was_done_to_the_keys_is_written_down(fresh_settings: AuthSet
     async with database.transaction() as session:
         rows = (await session.execute(text("SELECT action, actor_kind, target_id FROM audit ORDER BY id"))).all()
     assert [(action, kind, target.hex) for action, kind, target in rows] == [
-        ("signing_key_published", "system", first),
-        ("signing_key_published", "operator", second),
-        ("signing_key_withdrawn", "operator", second),
-        ("signing_key_published", "operator", third),
+        ("key.publish", "system", first),
+        ("key.publish", "operator", second),
+        ("key.withdraw", "operator", second),
+        ("key.publish", "operator", third),
     ]

@@ -208,7 +208,7 @@ async def test_keys_are_rotated_and_withdrawn(database: Database) -> None:
     assert first not in withdrawn.partition(";")[2]
     with pytest.raises(AccountError, match="No signing key"):
         await run("rotate-keys", "--withdraw", first)
-    assert "signing_key_withdrawn" in await actions(database)
+    assert "key.withdraw" in await actions(database)
 
 
 async def test_what_has_expired_is_removed_at_once(database: Database) -> None:
