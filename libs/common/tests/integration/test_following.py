@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js.errors import APIError
 
 from common import clock, following, topology
@@ -102,10 +103,10 @@ async def read(server: NatsServer) -> AsyncIterator[Read]:
 async def tell(client: Client, *bodies: str) -> None:
     js = client.jetstream()
     for body in bodies:
+        headers = {"Nats-Msg-Id": uuid4().hex}
 
-        async def told(body: str = body) -> bool:
+        async def told(body: str = body, headers: dict[str, str] = headers) -> bool:
             try:
-                headers = {"Nats-Msg-Id": f"{body}-{id(js)}"}
                 return bool(await js.publish(SUBJECT, body.encode(), headers=headers))
             except Exception:  # noqa: BLE001 - NATS is on its way back
                 return False
@@ -190,6 +191,44 @@ async def test_a_consumer_that_vanishes_is_made_again_where_it_was(client: Clien
             await js.delete_consumer(topology.EVENTS, info.name)
     await tell(client, "two")
     await reader.has(["one", "two"])
+
+
+@pytest.mark.parametrize("after", [[], ["three"]])
+async def test_a_delivery_that_is_lost_on_the_way_is_asked_for_again(
+    client: Client, read: Read, monkeypatch: pytest.MonkeyPatch, after: list[str]
+) -> None:
+    """With nothing after it only the heartbeat tells."""
+    lost: list[str] = []
+    receive = Subscription.next_msg
+
+    async def losing(self: Subscription, timeout: float | None = 1.0) -> Msg:  # noqa: ASYNC109 - the library's
+        message = await receive(self, timeout)
+        if message.data == b"two" and not lost:
+            lost.append("two")
+            return await receive(self, timeout)
+        return message
+
+    monkeypatch.setattr(Subscription, "next_msg", losing)
+    reader = read()
+    await tell(client, "one")
+    await reader.has(["one"])
+    await tell(client, "two", *after)
+    await reader.has(["one", "two", *after])
+    assert lost
+
+
+async def test_a_stream_that_lost_its_end_is_read_from_its_beginning(client: Client, read: Read) -> None:
+    """As a crash without a sync leaves it: the same stream, and places in it given a second time."""
+    reader = read("cut")
+    await tell(client, "one")
+    await reader.has(["one"])
+    reader.follower.last += 5
+    js = client.jetstream()
+    for info in await js.consumers_info(topology.EVENTS):
+        if info.name.startswith("test_cut_"):
+            await js.delete_consumer(topology.EVENTS, info.name)
+    await tell(client, "two")
+    await reader.has(["one", "one", "two"])
 
 
 @pytest.mark.parametrize("events", [1, 5])

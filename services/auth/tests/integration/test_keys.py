@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from litestar import Litestar
 from sqlalchemy import text
 
+from auth import rotation
 from auth.app import create_app
 from auth.keys import KeySeal, SigningKeys
 from auth.settings import AuthSettings
@@ -89,3 +90,21 @@ async def test_an_unknown_key_id_costs_at_most_one_query_in_a_while(fresh_settin
     for _ in range(100):
         assert await keys.find(uuid4().hex) is None
     assert await keys.find(known) is not None
+
+
+async def test_a_change_of_the_keys_is_counted_and_a_look_at_them_is_not(fresh_settings: AuthSettings) -> None:
+    database = Database(fresh_settings, "auth")
+    keys = SigningKeys(database, fresh_settings)
+    await keys.published()
+    counted = [keys.changes]
+    for change in (None, rotation.rotate, None):
+        if change:
+            await change(database, fresh_settings)
+        keys._read_at = float("-inf")
+        await keys.published()
+        counted.append(keys.changes)
+    await rotation.withdraw(database, fresh_settings, (await keys.signer()).key_id)
+    keys._read_at = float("-inf")
+    await keys.published()
+    await database.close()
+    assert [*counted, keys.changes] == [1, 1, 2, 2, 3]
