@@ -24,6 +24,8 @@ from auth.postman import Postman
 from auth.preference_routes import provide_favourites
 from auth.profile_routes import provide_visitor
 from auth.purge import Purge, keep_purging
+from auth.recovery import Recovery
+from auth.recovery_routes import provide_recovery
 from auth.refreshing import Refreshes
 from auth.registration import Registrations
 from auth.registration_keys import RegistrationKeys
@@ -53,6 +55,7 @@ def create_app(settings: AuthSettings) -> Litestar:
             "programs": Provide(provide_programs),
             "avatars": Provide(provide_avatars),
             "emails": Provide(provide_emails),
+            "recovery": Provide(provide_recovery),
             "own_account": Provide(provide_own_account),
             "favourites": Provide(provide_favourites),
             "visitor": Provide(provide_visitor),
@@ -68,6 +71,7 @@ def create_app(settings: AuthSettings) -> Litestar:
     app.state.purge = Purge(settings, app.state.database, app.state.objects)
     app.state.emails = Emails(settings, app.state.database)
     app.state.hasher = PasswordHasher(settings)
+    app.state.recovery = Recovery(settings, app.state.database, app.state.hasher)
     app.state.registration_keys = RegistrationKeys(settings, app.state.database, app.state.hasher)
     app.state.registrations = Registrations(settings, app.state.database, app.state.hasher)
     app.state.issuer = Issuer(settings, keys)

@@ -8,16 +8,15 @@ from litestar.params import Parameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.domain import EMAIL_LENGTH, USERNAME, USERNAME_LENGTH
-from auth.email_schemas import AddressInput, Asked, Free, TokenInput
+from auth.email_schemas import ASKED, AddressInput, Asked, Free, NewEmail, TokenInput
 from auth.emails import Emails
+from auth.logins import Logins
 from auth.mails import Request
 from auth.origin import Origin
-from common.http import problems
+from common.http import BEARER, problems
 from common.security import SESSION_ONLY, Principal
 
 NO_STORE = {"Cache-Control": "no-store"}
-ASKED = Asked(message="If a letter is due to this address, it is on its way.")
-"""The one answer to whoever asks for a letter."""
 Email = Annotated[str, Parameter(query="email", min_length=EMAIL_LENGTH[0], max_length=EMAIL_LENGTH[1])]
 Username = Annotated[
     str, Parameter(query="username", min_length=USERNAME_LENGTH[0], max_length=USERNAME_LENGTH[1], pattern=USERNAME)
@@ -64,6 +63,28 @@ async def verify(data: TokenInput, session: AsyncSession, emails: Emails, origin
 
 
 @post(
+    "/api/v1/users/me/email",
+    status_code=202,
+    tags=["letters"],
+    security=BEARER,
+    opt={"scope": SESSION_ONLY},
+    responses=problems(403, 409, 423, 429),
+    summary="Ask for another address",
+    description=(
+        "A letter goes to the new address; until the link in it is used nothing changes. 403: `wrong_password`. "
+        "409: `same_email`, `email_taken` unless accounts are hidden. 423: `account_locked`. 429: `rate_limited`."
+    ),
+)
+async def change_email(
+    data: NewEmail, principal: Principal, session: AsyncSession, emails: Emails, logins: Logins, origin: Origin
+) -> Response[Asked]:
+    """Take a request for another address."""
+    known = await logins.confirm(principal.user_id, principal.session_id, data.current_password, origin)
+    await emails.ask_change(session, known, data.email, origin)
+    return Response(ASKED, headers=NO_STORE)
+
+
+@post(
     "/api/v1/auth/confirm-email",
     status_code=204,
     tags=["letters"],
@@ -107,4 +128,4 @@ async def check_username(username: Username, emails: Emails, origin: Origin) -> 
     return Response(Free(available=await emails.is_username_free(username, origin)), headers=NO_STORE)
 
 
-HANDLERS = [request_verification, verify, confirm_email, check_email, check_username]
+HANDLERS = [request_verification, verify, change_email, confirm_email, check_email, check_username]

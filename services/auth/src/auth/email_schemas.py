@@ -45,6 +45,10 @@ class Asked(Struct, frozen=True, kw_only=True):
     message: str
 
 
+ASKED = Asked(message="If a letter is due to this address, it is on its way.")
+"""The one there is."""
+
+
 class Free(Struct, frozen=True, kw_only=True):
     """Whether a name can be had."""
 

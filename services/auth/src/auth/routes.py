@@ -16,6 +16,7 @@ from auth import (
     pages,
     preference_routes,
     profile_routes,
+    recovery_routes,
     registration_routes,
     session_routes,
 )
@@ -39,6 +40,7 @@ HANDLERS = [
     *registration_routes.HANDLERS,
     *session_routes.HANDLERS,
     *email_routes.HANDLERS,
+    *recovery_routes.HANDLERS,
     *pages.HANDLERS,
     *profile_routes.HANDLERS,
     *own_account_routes.HANDLERS,
