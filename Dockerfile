@@ -47,7 +47,7 @@ FROM ${PYTHON_IMAGE}
 # Nothing in a running container can install anything.
 RUN ["python", "-m", "pip", "uninstall", "--quiet", "--yes", "--root-user-action=ignore", "pip", "setuptools", "wheel"]
 COPY --from=builder /venv /venv
-# Empty: a volume mounted here belongs to the user below. Only trackside keeps something in it.
+# Empty: a volume mounted here belongs to the user below. trackside and auth keep something in it.
 COPY --from=builder --chown=10001:10001 /state /state
 ENV HOME=/tmp \
     HOST=0.0.0.0 \

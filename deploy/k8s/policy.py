@@ -31,7 +31,7 @@ DEPLOYABLES = (*APPS, "keeper", "gateway")
 
 FLOWS = {
     "auth": {
-        *("database:5432", "broker:4222", "internet:465", "internet:587"),
+        *("database:5432", "broker:4222", "internet:443", "internet:465", "internet:587"),
         *("ingest:8000", "leagues:8000", "webhooks:8000"),
     },
     "ingest": {"database:5432", "broker:4222", "internet:443"},
