@@ -11,10 +11,11 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import access_tokens, avatars, links, sessions
+from auth import access_tokens, audit, avatars, links, sessions
 from auth.audit import Actor
 from auth.models import Guard, LeagueMember, User
 from auth.objects import Objects
+from auth.origin import OPERATOR as NOWHERE
 from auth.origin import Origin
 from auth.profile import TAKEN
 from common import clock, outbox
@@ -106,6 +107,7 @@ async def _erase(session: AsyncSession, user: User, now: datetime) -> str | None
     await session.delete(user)
     await session.flush()
     await outbox.publish(session, UserDeleted(user_id=user.id, deleted_at=now))
+    await audit.record(session, "account.erase", actor=audit.SYSTEM, origin=NOWHERE, target=user.id)
     return picture
 
 
