@@ -27,9 +27,10 @@ async def mail_server() -> AsyncIterator[MailServer]:
 
 @pytest.fixture(scope="session")
 async def settings(settings_for: SettingsMaker, mail_server: MailServer) -> AuthSettings:
-    """Cheap passwords, and no limits per address, as all tests come from one."""
+    """Cheap passwords, and no limits on logins or per address, as all tests come from one."""
     made: AuthSettings = await settings_for("auth", AuthSettings)
     per_address = {name: "0" for name in made.__struct_fields__ if name.startswith("limit_") and "_address" in name}
+    per_address["limit_login_account"] = "0"
     cheap: dict[str, Any] = {"bcrypt_cost": 4, "hash_queue": 64, **per_address}
     return msgspec.structs.replace(made, smtp_port=mail_server.port, smtp_seconds=5, **cheap)
 
