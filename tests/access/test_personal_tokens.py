@@ -17,8 +17,9 @@ import uvicorn
 from litestar import Litestar
 from sqlalchemy import select
 
-from auth import access_tokens, audit, deletion
+from auth import audit, deletion
 from auth.app import create_app as create_auth
+from auth.links import Links, Purpose
 from auth.models import User
 from auth.origin import OPERATOR
 from auth.settings import AuthSettings
@@ -186,13 +187,20 @@ async def test_a_revoked_token_is_dead_everywhere_within_two_seconds(product: Pr
     assert (await product.call("GET", "/api/v1/leagues", session)).status_code == 200
 
 
-async def test_all_tokens_of_somebody_die_together(product: Product) -> None:
+async def test_a_reset_of_the_password_ends_tokens_and_a_change_does_not(product: Product) -> None:
     user_id, session = await product.enter()
     made, exchanged = await used(product, session)
+    passwords = {"current_password": "Tyres-Hot-99", "new_password": "Tyres-Cold-11"}
+    changed = await product.call("PUT", "/api/v1/users/me/password", session, json=passwords)
+    assert changed.status_code == 204, changed.text
+    assert (await product.call("GET", "/api/v1/leagues", made["token"])).status_code == 200
+    links = Links(product.auth.state.settings)
     async with product.auth.state.database.transaction() as transaction:
-        await access_tokens.revoke_all(
-            transaction, user_id, reason="password reset", actor=audit.OPERATOR, origin=OPERATOR
-        )
+        user = (await transaction.scalars(select(User).where(User.id == user_id).with_for_update())).one()
+        row = await links.issue(transaction, user, Purpose.RESET_PASSWORD, user.email)
+    body = {"token": links.token(row), "password": "Tyres-Warm-22"}
+    reset = await product.http.post(f"{product.urls['gateway']}/api/v1/auth/reset-password", json=body)
+    assert reset.status_code == 204, reset.text
     await dies(product, made["token"], exchanged, time.monotonic())
 
 
