@@ -17,6 +17,7 @@ from litestar import Litestar
 from litestar.datastructures import ResponseHeader, State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins.opentelemetry import OpenTelemetryConfig, OpenTelemetryPlugin
 from litestar.plugins.prometheus import PrometheusController
@@ -102,6 +103,7 @@ def service_app(
         openapi_config=OpenAPIConfig(
             title=title,
             version="1",
+            render_plugins=[JsonRenderPlugin()],  # pages for reading it, with scripts of others, are the gateway's
             components=Components(
                 security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
             ),
