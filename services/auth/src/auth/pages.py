@@ -17,7 +17,7 @@ from msgspec import Struct
 from auth.links import PAGES, Purpose
 from auth.settings import AuthSettings
 
-HTML = "text/html; charset=utf-8"
+HTML = "text/html"
 
 
 class Page(Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from litestar.exceptions import NotFoundException
 from paddock_mailbox.letters import Box, Letter
 from paddock_mailbox.smtp import Catcher, listen
 
-HTML = "text/html; charset=utf-8"
+HTML = "text/html"
 GUARDED = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 PAGE = GUARDED | {
     "Content-Security-Policy": (
