@@ -80,7 +80,7 @@ def ask(port: int, method: str, path: str, body: object = None, token: str = "")
 
 
 def login(port: int) -> str:
-    credentials = {"username": "demo", "password": "Demo-Paddock-1"}
+    credentials = {"username": "demo", "password": "Lights-Out-24"}
     status, body = ask(port, "POST", "/api/v1/auth/login", credentials)
     assert status == 200, body
     return str(json.loads(body)["access_token"])

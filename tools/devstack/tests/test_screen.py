@@ -31,12 +31,12 @@ def test_the_screen_says_where_everything_is_and_that_results_are_invented(tmp_p
     output = io.StringIO()
     screen = Screen(Console(file=output, highlight=False, soft_wrap=True))
     with Stack(tmp_path, environ=SERVERS, preload=False, planner=standins, seed=7, pace=90) as stack:
-        screen.welcome(stack, {UUID(int=1): "Paddock Open"}, "demo / Demo-Paddock-1")
+        screen.welcome(stack, {UUID(int=1): "Paddock Open"}, "demo / Lights-Out-24")
         address = stack.gateway_url
     shown = output.getvalue()
     for line in (
         f"{address}/docs",
-        "demo / Demo-Paddock-1",
+        "demo / Lights-Out-24",
         "Paddock Open",
         "2026, SIMULATED from seed 7, a weekend every 90 s; every result is invented",
         "postgresql://root@db.example:5432/paddock",

@@ -19,7 +19,7 @@ import httpx
 
 from devstack.errors import DevstackError
 
-USER, PASSWORD = "demo", "Demo-Paddock-1"
+USER, PASSWORD = "demo", "Lights-Out-24"
 LEAGUE = "Paddock Open"
 MARKET_SECONDS = 15.0
 POLL_SECONDS = 0.1
