@@ -1,5 +1,7 @@
 """One request is one transaction, and every error is a problem."""
 
+import asyncio
+import gc
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -57,10 +59,16 @@ async def whoami(principal: Principal) -> UUID:
     return principal.user_id
 
 
+@get("/mine", security=BEARER)
+async def mine(principal: Principal, session: AsyncSession) -> UUID:
+    await session.execute(text("SELECT 1"))
+    return principal.user_id
+
+
 @pytest.fixture
 async def client(database: Database, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     app = service_app(
-        database.schema, settings, title="Notes", route_handlers=[add_note, read_note, whoami, fail_at_commit]
+        database.schema, settings, title="Notes", route_handlers=[add_note, read_note, whoami, mine, fail_at_commit]
     )
     async with running(app) as http:
         yield http
@@ -133,6 +141,17 @@ async def test_an_unknown_path_and_a_wrong_method_are_problems(client: httpx.Asy
     assert (await client.get("/notes/7")).json()["code"] == "no_note"
 
 
+async def test_a_refused_caller_leaves_nothing_half_done(
+    client: httpx.AsyncClient, tokens: TokenMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(5):
+        assert (await client.get("/mine")).status_code == 401
+    gc.collect()
+    await asyncio.sleep(0)
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
+    assert (await client.get("/mine", headers=tokens.headers())).status_code == 200
+
+
 async def test_a_valid_token_names_its_user(client: httpx.AsyncClient, tokens: TokenMaker) -> None:
     user_id = uuid4()
     response = await client.get("/whoami", headers=tokens.headers(user_id))
@@ -198,4 +217,4 @@ async def test_metrics_name_the_route_and_not_the_path(client: httpx.AsyncClient
 async def test_the_document_lists_the_errors_of_a_route(client: httpx.AsyncClient) -> None:
     document = (await client.get("/schema/openapi.json")).json()
     assert set(document["paths"]["/notes"]["post"]["responses"]) == {"201", "400", "409", "413", "422", "503"}
-    assert set(document["paths"]["/whoami"]["get"]["responses"]) == {"200", "401", "503"}
+    assert set(document["paths"]["/whoami"]["get"]["responses"]) == {"200", "401", "403", "503"}
