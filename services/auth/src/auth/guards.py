@@ -79,7 +79,7 @@ class Guards:
             return Reservation.GRANTED
         until = await session.scalar(select(Guard.locked_until).where(_at(subject, origin)))
         if until is not None and until > now:
-            raise locked(until, now)
+            raise locked(until, max(now, until - self._lock))  # it may have begun while this one waited
         return Reservation.BUSY
 
     async def failed(self, session: AsyncSession, subject: bytes, origin: str, now: datetime) -> datetime | None:

@@ -7,7 +7,8 @@ from msgspec import Meta
 
 from common.settings import Settings, described
 
-PATTERN = r"^(0|[1-9][0-9]{0,5}/[1-9][0-9]{0,5})$"
+PATTERN = r"^(0|[1-9][0-9]{0,5}/[1-9][0-9]{0,5})$(?!\n)"
+"""The lookahead is there because ``$`` also matches before a newline at the end."""
 Rate = Annotated[str, Meta(pattern=PATTERN)]
 """So many at once, and as many again in so many seconds: ``20/60``; ``0`` is no limit."""
 
