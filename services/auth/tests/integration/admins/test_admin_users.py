@@ -15,6 +15,7 @@ from auth import audit
 from auth.models import AuditEntry, Guard, LoginSession, Mail, User
 from common import clock
 from common.db import Database
+from devstack.testing import eventually
 
 Boss = Any
 MakeBoss = Any
@@ -370,8 +371,7 @@ async def test_erasing_somebody_leaves_the_chain_whole_and_nothing_of_their_name
         await session.execute(
             update(User).where(User.id == user_id).values(deleted_at=clock.now() - timedelta(days=31))
         )
-    purged = await app.state.purge.run()
-    assert purged["accounts"] >= 1
+    await eventually(app.state.purge.run, what="the purge, unless another process is at it")
     async with database.transaction() as session:
         assert await session.get(User, user_id) is None
         count = select(func.count()).select_from(LoginSession).where(LoginSession.user_id == user_id)
