@@ -35,6 +35,7 @@ from auth.preference_schemas import PreferencesView
 from auth.settings import AuthSettings
 from auth.user_list import Filters, Order
 from common import clock
+from common.errors import FieldError, InvalidError
 from common.http import BEARER, problems
 from common.security import AdminPrincipal
 
@@ -82,8 +83,8 @@ async def list_users(  # noqa: PLR0913 - each is one filter
         verified=verified,
         deleted=deleted,
         locked=locked,
-        registered_from=registered_from,
-        registered_to=registered_to,
+        registered_from=_zoned("registered_from", registered_from),
+        registered_to=_zoned("registered_to", registered_to),
     )
     found, total = await user_list.find(session, filters, sort, clock.now(), skip=skip, limit=limit)
     return UserPage(items=[UserView.of(one) for one in found], total=total, skip=skip, limit=limit)
@@ -199,12 +200,20 @@ async def read_audit(  # noqa: PLR0913 - each is one filter
         target_id=target_id,
         address=address,
         request_id=audited_request,
-        since=since,
-        until=until,
+        since=_zoned("since", since),
+        until=_zoned("until", until),
     )
     found = await audit_list.find(session, filters, before=before, limit=limit)
     more = found[-1].id if len(found) == limit else None
     return AuditPage(items=[EntryView.of(entry) for entry in found], next_before=more)
+
+
+def _zoned(field: str, instant: datetime | None) -> datetime | None:
+    """Refuse an instant that could be anybody's."""
+    if instant is not None and instant.tzinfo is None:
+        fault = FieldError(field=field, message="needs its zone, as in 2026-03-08T04:00:00Z")
+        raise InvalidError("invalid_request", "One or more fields are not acceptable.", errors=[fault])
+    return instant
 
 
 async def _shown(session: AsyncSession, user_id: UUID, settings: AuthSettings) -> Response[UserDetail]:

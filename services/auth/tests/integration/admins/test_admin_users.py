@@ -117,7 +117,16 @@ async def test_an_account_is_shown_with_all_there_is(
 
 @pytest.mark.parametrize(
     "query",
-    ["q=x", "limit=0", "limit=101", "skip=-1", "sort=password_hash", "active=perhaps", "registered_from=yesterday"],
+    [
+        "q=x",
+        "registered_from=2026-01-01T00:00:00",
+        "limit=0",
+        "limit=101",
+        "skip=-1",
+        "sort=password_hash",
+        "active=perhaps",
+        "registered_from=yesterday",
+    ],
 )
 async def test_a_filter_that_means_nothing_is_refused(client: httpx.AsyncClient, boss: Boss, query: str) -> None:
     response = await client.get(f"{PATH}?{query}", headers=boss.headers)
