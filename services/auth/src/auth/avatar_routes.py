@@ -71,7 +71,7 @@ async def provide_avatars(state: State) -> Avatars:
     PATH,
     tags=["profile"],
     security=BEARER,
-    responses=problems(400, 413, 415, 422),
+    responses=problems(400, 413, 415, 422, 429),
     operation_class=PictureOperation,
     request_max_body_size=AVATAR_BYTES,
     summary="Set your picture",
@@ -82,6 +82,7 @@ async def put_avatar(
 ) -> Response[AvatarView]:
     """Set the caller's picture. A place is taken before the body is read, so that bodies never fill the memory."""
     settings: AuthSettings = request.app.state.settings
+    await avatars.admit(principal.user_id)
     with avatars.pictures:
         data = await _received(request, settings.avatar_bytes)
         try:

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import audit, objects, people, profile
+from auth import audit, limits, objects, people, profile
 from auth.images import Pictures
 from auth.models import Avatar
 from auth.objects import Objects
@@ -29,8 +29,13 @@ class Avatars:
 
     def __init__(self, settings: AuthSettings, database: Database, store: Objects) -> None:
         self.pictures = Pictures(settings)
+        self._limit = settings.limit_avatar_account
         self._database = database
         self._store = store
+
+    async def admit(self, user_id: UUID) -> None:
+        """Count a picture that is about to be sent; raise `TooManyRequestsError` for one too many."""
+        await limits.take_apart(self._database, "avatar_account", str(user_id), self._limit)
 
     async def put(self, user_id: UUID, data: bytes, *, origin: Origin) -> Avatar:
         """Make a picture the user's; raise `UnsupportedImageError`, `InvalidError` or `UnavailableError`.

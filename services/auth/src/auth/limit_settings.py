@@ -51,6 +51,7 @@ class LimitSettings(Settings, frozen=True, kw_only=True):
     limit_search_account: Annotated[Rate, described("Searches for people by one account")] = "60/60"
 
     limit_profile_account: Annotated[Rate, described("Changes that somebody makes to their account")] = "30/3600"
+    limit_avatar_account: Annotated[Rate, described("Pictures that somebody sends, good or not")] = "60/3600"
     limit_export_account: Annotated[Rate, described("Copies of their data that somebody asks for")] = "3/86400"
 
     @property

@@ -303,6 +303,16 @@ async def test_a_lower_limit_of_the_settings_counts(settings: AuthSettings, some
         assert (await other.put(PATH, content=picture(), headers=headers)).status_code == 200
 
 
+async def test_pictures_are_counted_whatever_became_of_them(settings: AuthSettings, someone: Person) -> None:
+    few = msgspec.structs.replace(settings, limit_avatar_account="2/3600")
+    async with running(create_app(few)) as other:
+        headers = someone.headers | {"Content-Type": "image/png"}
+        answers = [await other.put(PATH, content=content, headers=headers) for content in (b"x", picture(), picture())]
+        assert [answer.status_code for answer in answers] == [415, 200, 429]
+        assert answers[-1].json()["code"] == "rate_limited"
+        assert int(answers[-1].headers["retry-after"]) > 0
+
+
 async def test_a_picture_of_a_private_profile_is_for_its_owner_alone(someone: Person) -> None:
     stranger = await join(someone.client)
     await someone.put(picture())
