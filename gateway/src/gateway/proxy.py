@@ -43,11 +43,12 @@ FORWARDED = frozenset(
 """The request headers that a service gets to see."""
 SINGLE = frozenset((b"authorization", b"content-type", b"idempotency-key", b"x-device-token"))
 """Two of these would leave it to each reader which one counts."""
+POLICY = b"content-security-policy"
 DROPPED = frozenset(
     (
         *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te"),
         *(b"trailer", b"transfer-encoding", b"upgrade", b"server", b"date", b"x-request-id", b"x-content-type-options"),
-        *(b"strict-transport-security", b"referrer-policy", b"content-security-policy", b"x-frame-options"),
+        *(b"strict-transport-security", b"referrer-policy", POLICY, b"x-frame-options"),
         *(b"ratelimit", b"ratelimit-policy"),
     )
 )
@@ -77,11 +78,12 @@ def forwarded_headers(scope: HTTPScope, route: Route, client: str) -> list[tuple
     return [(name.decode(), value.decode("latin-1")) for name, value in headers.items()] + list(own.items())
 
 
-def returned_headers(raw: tuple[tuple[bytes, bytes], ...]) -> list[tuple[bytes, bytes]]:
+def returned_headers(raw: tuple[tuple[bytes, bytes], ...], *, page: bool) -> list[tuple[bytes, bytes]]:
     """Return what a client gets of an answer's headers."""
     headers = [(name.lower(), value) for name, value in raw]
     named = {name.strip().lower() for header, value in headers if header == b"connection" for name in value.split(b",")}
-    return [(name, value) for name, value in headers if name not in DROPPED and name not in named]
+    dropped = DROPPED - {POLICY} if page else DROPPED
+    return [(name, value) for name, value in headers if name not in dropped and name not in named]
 
 
 class Forwarder:
@@ -133,7 +135,7 @@ class Forwarder:
             url = self.url(route.service, canonical(segments) + (f"?{query}" if query else ""))
             response = await self._answered(route, url, headers, body)
         try:
-            await _relay(response, send)
+            await _relay(response, send, page=route.page)
         except (aiohttp.ClientError, TimeoutError) as error:
             log.warning("answer broken off", upstream=route.service, error=repr(error))
         finally:
@@ -187,11 +189,11 @@ def _unavailable(route: Route) -> UnavailableError:
     return UnavailableError("upstream_unavailable", detail, retry_after=RETRY_AFTER_SECONDS)
 
 
-async def _relay(response: aiohttp.ClientResponse, send: Send) -> None:
+async def _relay(response: aiohttp.ClientResponse, send: Send, *, page: bool) -> None:
     start: HTTPResponseStartEvent = {
         "type": "http.response.start",
         "status": response.status,
-        "headers": returned_headers(response.raw_headers),
+        "headers": returned_headers(response.raw_headers, page=page),
     }
     await send(start)
     content = response.content

@@ -57,6 +57,8 @@ class Route(msgspec.Struct, frozen=True):
     """How long a request's body may be."""
     scope: str | None = None
     """Of a route of the gateway's own, what a token with scopes must have; services ask for theirs."""
+    page: bool = False
+    """A page of a service, whose own ``Content-Security-Policy`` lets its script run; no other answer runs any."""
 
 
 def _credentials(template: str) -> Route:
@@ -91,9 +93,9 @@ TABLE: tuple[Route, ...] = (
     Route("auth", "POST", "/api/v1/auth/confirm-email", limit=Limit.CREDENTIALS),
     Route("auth", "GET", "/api/v1/auth/check-email", Identity.IGNORED, Limit.CREDENTIALS),
     Route("auth", "GET", "/api/v1/auth/check-username", Identity.IGNORED, Limit.CREDENTIALS),
-    Route("auth", "GET", "/verify", Identity.IGNORED),
-    Route("auth", "GET", "/reset-password", Identity.IGNORED),
-    Route("auth", "GET", "/confirm-email", Identity.IGNORED),
+    Route("auth", "GET", "/verify", Identity.IGNORED, page=True),
+    Route("auth", "GET", "/reset-password", Identity.IGNORED, page=True),
+    Route("auth", "GET", "/confirm-email", Identity.IGNORED, page=True),
     _own("auth", "GET", "/api/v1/auth/me"),
     _own("auth", "GET", "/api/v1/users/me"),
     _own("auth", "PUT", "/api/v1/users/me"),

@@ -79,6 +79,8 @@ class Upstream:
                 own = [(b"connection", b"x-inner, close"), (b"x-inner", b"secret"), (b"keep-alive", b"timeout=5")]
                 own += [(b"server", b"inner"), (b"x-request-id", b"forged-by-service"), (b"x-outer", b"kept")]
                 return 409, json + own, b"{}"
+            case "do=policy":
+                json.append((b"content-security-policy", b"default-src 'none'; script-src 'sha256-x'"))
             case "do=hang":
                 while (await receive())["type"] != "http.disconnect":
                     pass

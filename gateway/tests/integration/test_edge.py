@@ -27,6 +27,17 @@ async def test_every_answer_has_its_security_headers_once(client: httpx.AsyncCli
     assert not {"server", "strict-transport-security", "access-control-allow-origin"} & set(headers)
 
 
+async def test_a_page_keeps_its_own_policy_and_nothing_else_does(client: httpx.AsyncClient) -> None:
+    for path, policy in (
+        ("/verify", "default-src 'none'; script-src 'sha256-x'"),
+        ("/api/v1/races", "default-src 'none'; frame-ancestors 'none'; sandbox"),
+    ):
+        headers = (await client.get(path, params={"do": "policy"})).headers
+        assert headers.get_list("content-security-policy") == [policy]
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"
+
+
 async def test_production_insists_on_tls(start: Starter) -> None:
     client = await start(paddock_env=Environment.PRODUCTION)
     assert (await client.get("/api/v1/races")).headers["strict-transport-security"].startswith("max-age=31536000")
