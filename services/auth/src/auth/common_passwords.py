@@ -6,10 +6,11 @@ from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 
 @cache
-def _known() -> frozenset[str]:
+def known() -> frozenset[str]:
+    """Return the list, in lower case."""
     return frozenset(FREQUENCY_LISTS["passwords"])
 
 
 def is_common(password: str) -> bool:
     """Tell whether a password is on the list, in any case."""
-    return password.casefold() in _known()
+    return password.casefold() in known()

@@ -71,24 +71,26 @@ class PasswordHasher:
     """Hashes and verifies. A flood of logins is told to come back and leaves the event loop and the cores alone."""
 
     def __init__(self, settings: AuthSettings) -> None:
-        threads = ThreadPoolExecutor(settings.hash_threads, "password", initializer=_step_back)
+        self.thread_name = f"password-{id(self):x}"
+        threads = ThreadPoolExecutor(settings.hash_threads, self.thread_name, initializer=_step_back)
         self._place = Place(settings.password_pepper.encode(), settings.bcrypt_cost, threads)
         self._cost = settings.bcrypt_cost
         self._room = settings.hash_threads + settings.hash_queue
-        self._inside = 0
+        self.inside = 0
+        """Requests that have a place."""
 
     @contextmanager
     def place(self) -> Iterator[Place]:
         """Take one of the places while the block lasts; raise `UnavailableError` when all are taken."""
-        if self._inside >= self._room:
+        if self.inside >= self._room:
             detail = "Too many people are logging in right now. Try again shortly."
             raise UnavailableError("busy", detail, retry_after=RETRY_SECONDS)
-        self._inside += 1
+        self.inside += 1
         INSIDE.inc()
         try:
             yield self._place
         finally:
-            self._inside -= 1
+            self.inside -= 1
             INSIDE.dec()
 
     async def hash(self, password: str) -> str:

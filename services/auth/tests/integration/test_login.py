@@ -1,6 +1,7 @@
 """Starting a session: by name or address, by JSON or form, and no hint to whoever guesses."""
 
 import asyncio
+import time
 from typing import Any
 from urllib.parse import urlencode
 
@@ -8,12 +9,13 @@ import httpx
 import jwt
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from auth.app import create_app
 from auth.settings import AuthSettings
 from common.db import Database
-from devstack.testing import running
+from devstack.testing import eventually, running
 
 PATH = "/api/v1/auth/login"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -190,3 +192,111 @@ async def test_a_flood_of_logins_is_told_to_come_back_and_leaves_the_rest_alone(
         assert {(response.json()["code"], response.headers["retry-after"]) for response in refused} == {("busy", "2")}
         right = {"username": account["username"], "password": account["password"]}
         assert (await client.post(PATH, json=right)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        ("deactivated_at = now()", 403, "user_inactive"),
+        ("must_reset_password = true", 403, "password_reset_required"),
+        ("deleted_at = now()", 401, "invalid_credentials"),
+    ],
+)
+async def test_an_account_that_is_not_to_be_used_says_so_to_whoever_knows_the_password(
+    newcomer: Any, database: Database, change: str, status: int, code: str
+) -> None:
+    someone = await newcomer()
+    before = await sessions(database)
+    async with database.transaction() as session:
+        await session.execute(text(f"UPDATE users SET {change} WHERE id = :id"), {"id": someone.id})
+    right, wrong = await someone.log_in(), await someone.log_in("Wrong password 1")
+    assert (right.status_code, right.json()["code"]) == (status, code)
+    assert (wrong.status_code, wrong.json()["code"]) == (401, "invalid_credentials")
+    assert await sessions(database) == before
+
+
+async def test_a_deleted_name_can_be_taken_again_and_only_the_new_one_logs_in(
+    newcomer: Any, database: Database
+) -> None:
+    first = await newcomer()
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE users SET deleted_at = now() WHERE id = :id"), {"id": first.id})
+    second = await newcomer(first.username, password="Another-Lap-7")
+    assert (await second.log_in()).status_code == 200
+    assert (await first.log_in()).status_code == 401
+
+
+async def hash_of(database: Database, username: str) -> str:
+    async with database.transaction() as session:
+        query = text("SELECT password_hash FROM users WHERE username = :username")
+        return str(await session.scalar(query, {"username": username}))
+
+
+async def test_a_login_hashes_anew_what_was_hashed_at_another_cost(
+    settings: AuthSettings, account: dict[str, str], database: Database
+) -> None:
+    body = {"username": account["username"], "password": account["password"]}
+    old = await hash_of(database, account["username"])
+    async with running(create_app(msgspec.structs.replace(settings, bcrypt_cost=5))) as client:
+        assert (await client.post(PATH, json=body | {"password": "Wrong password 1"})).status_code == 401
+        assert await hash_of(database, account["username"]) == old
+        assert (await client.post(PATH, json=body)).status_code == 200
+        renewed = await hash_of(database, account["username"])
+        assert renewed.startswith("$2b$05$")
+        assert (await client.post(PATH, json=body)).status_code == 200
+        assert await hash_of(database, account["username"]) == renewed, "once"
+
+
+async def test_a_login_is_refused_when_the_password_changes_while_it_is_checked(
+    settings: AuthSettings, account: dict[str, str], database: Database
+) -> None:
+    slow = create_app(msgspec.structs.replace(settings, bcrypt_cost=10))  # fills up to 2^10 rounds, and rehashes
+    async with running(slow) as client:
+        body = {"username": account["username"], "password": account["password"]}
+        late = asyncio.create_task(client.post(PATH, json=body))
+
+        async def hashing() -> bool:
+            return bool(slow.state.hasher.inside)
+
+        await eventually(hashing, what="a password being hashed")
+        async with database.transaction() as session:
+            query = text("UPDATE users SET password_hash = :hash WHERE username = :username")
+            await session.execute(query, {"hash": "$2b$04$" + "." * 53, "username": account["username"]})
+        response = await late
+    assert (response.status_code, response.json()["code"]) == (401, "invalid_credentials")
+
+
+async def test_a_password_of_a_mebibyte_is_refused_at_once_and_never_hashed(
+    client: httpx.AsyncClient, account: dict[str, str]
+) -> None:
+    long = b'{"username": "%s", "password": "%s"}' % (account["username"].encode(), b"x" * (1024 * 1024))
+    longest = b'{"username": "%s", "password": "%s"}' % (account["username"].encode(), b"x" * (1024 * 1024 - 100))
+    before = REGISTRY.get_sample_value("auth_password_rounds_total")
+    for body, status in ((long, 413), (longest, 422)):
+        seconds = []
+        for _ in range(20):
+            started = time.perf_counter()
+            response = await client.post(PATH, content=body, headers={"Content-Type": "application/json"})
+            seconds.append(time.perf_counter() - started)
+            assert response.status_code == status
+        assert min(seconds) < 0.005
+    assert REGISTRY.get_sample_value("auth_password_rounds_total") == before
+
+
+async def test_two_hundred_logins_at_once_leave_the_other_endpoints_alone(
+    settings: AuthSettings, newcomer: Any
+) -> None:
+    someone = await newcomer()
+    crowded = create_app(msgspec.structs.replace(settings, bcrypt_cost=8, hash_threads=2, hash_queue=16))
+    async with running(crowded) as client:
+        bodies = [{"username": f"nobody_{number}", "password": "Wrong password 1"} for number in range(200)]
+        flood = asyncio.gather(*(client.post(PATH, json=body) for body in bodies))
+        seen = 0
+        while not flood.done():
+            assert (await client.get("/api/v1/users/me", headers=someone.headers)).status_code == 200
+            assert crowded.state.hasher.inside <= 18
+            seen += 1
+        statuses = [response.status_code for response in await flood]
+    assert set(statuses) == {401, 503}
+    assert statuses.count(401) >= 18
+    assert seen > 1

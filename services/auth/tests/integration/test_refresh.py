@@ -15,6 +15,7 @@ from auth.domain import RefreshToken
 from auth.settings import AuthSettings
 from common.db import Database
 from devstack.testing import eventually, running
+from lab.mail_server import MailServer
 
 PATH = "/api/v1/auth/refresh"
 
@@ -269,3 +270,93 @@ async def test_another_replica_refreshes_as_well(
         newest = await successor(other, token)
         assert await successor(client, token) == newest
         assert await successor(client, newest)
+
+
+async def test_of_a_hundred_refreshes_at_once_at_two_replicas_none_is_refused(
+    client: httpx.AsyncClient, log_in: Any, settings: AuthSettings, database: Database
+) -> None:
+    token = (await log_in())["refresh_token"]
+    async with running(create_app(settings)) as other:
+        responses = await asyncio.gather(*(refresh(one, token) for one in [client, other] * 50))
+    assert {response.status_code for response in responses} == {200}
+    assert len({response.json()["refresh_token"] for response in responses}) == 1
+    row = await row_of(database, session_of(settings, token))
+    assert (row.generation, row.revoked_at) == (1, None)
+
+
+async def test_after_a_reuse_no_descendant_refreshes_in_any_of_a_hundred_interleavings(
+    client: httpx.AsyncClient, newcomer: Any, database: Database, settings: AuthSettings
+) -> None:
+    someone = await newcomer()
+
+    async def steal(turn: int) -> UUID:
+        """Use the grandparent while its owner goes on; by the turn at once, a little before, or a little after."""
+        oldest = (await someone.log_in()).json()
+        parent = await successor(client, oldest["refresh_token"])
+        newest = await successor(client, parent)
+
+        async def reuse() -> None:
+            await asyncio.sleep(turn % 7 / 1000)
+            assert refused(await refresh(client, oldest["refresh_token"]))
+
+        async def go_on(token: str) -> None:
+            await asyncio.sleep(turn % 11 / 1000)
+            response = await refresh(client, token)
+            if response.status_code == 200:
+                descendants.append(response.json()["refresh_token"])
+
+        descendants = [newest]
+        await asyncio.gather(reuse(), go_on(newest), go_on(parent))
+        for token in descendants:
+            assert refused(await refresh(client, token))
+        return session_of(settings, oldest["refresh_token"])
+
+    ended = []
+    for begin in range(0, 100, 10):
+        ended += await asyncio.gather(*(steal(turn) for turn in range(begin, begin + 10)))
+    async with database.transaction() as session:
+        query = text("SELECT count(*) FROM sessions WHERE id = ANY(:ids) AND revoked_because = 'refresh token reused'")
+        assert await session.scalar(query, {"ids": ended}) == 100
+
+
+async def test_a_reuse_is_told_to_everybody_to_the_owner_and_to_the_log(
+    newcomer: Any,
+    client: httpx.AsyncClient,
+    published: Any,
+    database: Database,
+    mail_server: MailServer,
+    settings: AuthSettings,
+) -> None:
+    someone = await newcomer()
+    oldest = someone.tokens["refresh_token"]
+    last = (await refresh(client, await successor(client, oldest))).json()
+    thief = {"X-Forwarded-For": "203.0.113.13"}
+    assert refused(await client.post(PATH, json={"refresh_token": oldest}, headers=thief))
+    (event,) = await published("session.revoked", someone.id)
+    session_id = session_of(settings, oldest)
+    assert (event.session_ids, event.reason) == ([session_id], "refresh token reused")
+
+    async def over() -> bool:
+        headers = {"Authorization": f"Bearer {last['access_token']}"}
+        return (await client.get("/api/v1/users/me", headers=headers)).status_code == 401
+
+    await eventually(over, seconds=5, what="the end of the access token")
+
+    async def letter() -> bool:
+        return any("203.0.113.13" in one.text for one in mail_server.to(someone.email))
+
+    await eventually(letter, what="a letter about the reuse")
+    async with database.transaction() as session:
+        query = text("SELECT after, address FROM audit WHERE target_id = :user AND action = 'session.end'")
+        row = (await session.execute(query, {"user": someone.id})).one()
+    assert (row.after, row.address) == ({"reason": "refresh token reused"}, "203.0.113.13")
+
+
+@pytest.mark.parametrize("change", ["deactivated_at = now()", "deleted_at = now()", "must_reset_password = true"])
+async def test_an_account_that_is_not_to_be_used_refreshes_no_more(
+    newcomer: Any, database: Database, change: str
+) -> None:
+    someone = await newcomer()
+    async with database.transaction() as session:
+        await session.execute(text(f"UPDATE users SET {change} WHERE id = :id"), {"id": someone.id})
+    assert refused(await refresh(someone.http, someone.tokens["refresh_token"]))

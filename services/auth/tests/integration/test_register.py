@@ -3,6 +3,7 @@
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import msgspec
@@ -11,6 +12,8 @@ from sqlalchemy import text
 
 from common.contracts.auth import UserRegistered
 from common.db import Database
+from devstack.testing import eventually
+from lab.mail_server import MailServer
 
 PATH = "/api/v1/auth/register"
 
@@ -106,6 +109,41 @@ async def test_of_parallel_registrations_of_one_name_exactly_one_wins(
     assert (stored, events) == (1, 1)
 
 
+async def test_of_a_name_in_two_cases_at_once_exactly_one_gets_it(client: httpx.AsyncClient) -> None:
+    for _ in range(10):
+        name = f"Driver_{uuid4().hex[:12]}"
+        bodies = [
+            {"username": spelled, "email": f"{uuid4().hex}@example.com", "password": "Slipstream44"}
+            for spelled in (name.lower(), name.upper())
+        ]
+        responses = await asyncio.gather(*(client.post(PATH, json=body) for body in bodies))
+        outcomes = sorted((response.status_code, response.json().get("code", "")) for response in responses)
+        assert outcomes == [(201, ""), (409, "username_taken")]
+
+
+async def test_a_new_address_is_asked_to_be_proved(
+    client: httpx.AsyncClient, registration: dict[str, str], mail_server: MailServer
+) -> None:
+    await client.post(PATH, json=registration)
+
+    async def letter() -> bool:
+        return any(one.links for one in mail_server.to(registration["email"]))
+
+    await eventually(letter, what="a letter with a link")
+
+
+@pytest.mark.parametrize("password", ["Password1", "Welcome1", "Max_Driver_99", "Qwerty123"])
+async def test_a_password_that_is_guessed_first_is_refused(
+    client: httpx.AsyncClient, database: Database, password: str
+) -> None:
+    before = await users(database)
+    body = {"username": "max_driver", "email": f"{uuid4().hex}@example.com", "password": password}
+    response = await client.post(PATH, json=body)
+    assert response.status_code == 422
+    assert {error["field"] for error in response.json()["errors"]} == {"password"}
+    assert await users(database) == before
+
+
 async def test_of_parallel_registrations_of_one_address_exactly_one_wins(
     client: httpx.AsyncClient, registration: dict[str, str]
 ) -> None:
@@ -116,7 +154,21 @@ async def test_of_parallel_registrations_of_one_address_exactly_one_wins(
 
 
 @pytest.mark.parametrize(
-    "extra", ["is_superuser", "is_admin", "is_active", "is_verified", "id", "user_id", "password_hash", "created_at"]
+    "extra",
+    [
+        "role",
+        "scopes",
+        "email_verified_at",
+        "deactivated_at",
+        "is_superuser",
+        "is_admin",
+        "is_active",
+        "is_verified",
+        "id",
+        "user_id",
+        "password_hash",
+        "created_at",
+    ],
 )
 async def test_what_only_we_may_say_of_an_account_is_refused(
     client: httpx.AsyncClient, registration: dict[str, str], database: Database, extra: str

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auth import common_passwords
+from auth.common_passwords import is_common
 from auth.domain import Family, RefreshToken, Verdict, is_email, judge, password_faults, registration_faults
 from auth.schemas import Registration
 
@@ -72,6 +74,12 @@ def test_no_text_makes_the_address_rule_stumble(text: str) -> None:
         ("Slipstreamed", "needs a digit"),
         ("MAX_verstappen1", "must not be the username or the e-mail address"),
         ("Max.V1@example.com", "must not be the username or the e-mail address"),
+        ("MAX.v1isFast", "must not contain the username or the e-mail address"),
+        ("1_max_VERSTAPPEN1_1", "must not contain the username or the e-mail address"),
+        ("My max.v1@EXAMPLE.com", "must not contain the username or the e-mail address"),
+        ("Password1", "is one of the passwords that everybody tries first"),
+        ("PASSw0rd", "is one of the passwords that everybody tries first"),
+        ("QWERTYuiop123", "is one of the passwords that everybody tries first"),
     ],
 )
 def test_each_weakness_of_a_password_is_named(password: str, fault: str) -> None:
@@ -81,6 +89,28 @@ def test_each_weakness_of_a_password_is_named(password: str, fault: str) -> None
 @pytest.mark.parametrize("password", ["Slipstream44", "Größe 4 Läufe", "Пароль٤٤", "🏎 Fast Lap 1", "nul\x00Byte1"])
 def test_a_password_of_any_script_is_accepted_as_it_is(password: str) -> None:
     assert password_faults(password, username="somebody", email="somebody@example.com") == []
+
+
+def test_without_the_rule_of_composition_only_what_is_guessed_first_is_refused() -> None:
+    faults = {
+        password: password_faults(password, username="max_v", email="max@example.com", composition=False)
+        for password in ("correct horse battery staple", "11111111", "password", "i am max_v indeed")
+    }
+    assert [len(found) for found in faults.values()] == [0, 1, 1, 1]
+
+
+def test_a_short_first_part_of_an_address_is_part_of_too_many_words() -> None:
+    assert password_faults("Slipstream44", username="somebody", email="tre@example.com") == []
+    assert password_faults("Slipstream44", username="somebody", email="stream@example.com") != []
+
+
+@pytest.mark.parametrize("folded", ["password", "PASSWORD", "PassWord", "123456789", "qwertyuiop"])
+def test_a_common_password_is_known_in_any_case(folded: str) -> None:
+    assert is_common(folded)
+
+
+def test_the_list_holds_what_is_tried_first_of_eight_characters_and_more() -> None:
+    assert len([known for known in common_passwords.known() if len(known) >= 8]) > 3000
 
 
 def test_every_fault_of_a_registration_is_told_at_once() -> None:
