@@ -35,7 +35,7 @@ from common.liveness import Watchdog
 from common.log import get_logger, setup_logging
 from common.messaging import Bus
 from common.relay import Relay
-from common.security import DocumentedScopes, TokenVerifier, provide_admin, provide_principal
+from common.security import DocumentedScopes, TokenVerifier, ask_who_calls, provide_admin, provide_principal
 from common.settings import Settings
 
 log = get_logger(__name__)
@@ -98,6 +98,7 @@ def service_app(
             **(dependencies or {}),
         },
         exception_handlers={Exception: handle_error},
+        guards=[ask_who_calls],
         middleware=[RequestContext()],
         plugins=[DocumentedErrors(), DocumentedScopes(service), OpenTelemetryPlugin(TRACING)],
         openapi_config=OpenAPIConfig(

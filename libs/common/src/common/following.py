@@ -122,8 +122,11 @@ class Follower:
             if not connecting.done():
                 log.warning("nothing to follow while NATS is away", what=self._purpose)
             return await connecting
-        finally:
+        except asyncio.CancelledError:
             connecting.cancel()
+            with suppress(asyncio.CancelledError, nats.errors.Error, OSError):
+                await (await connecting).close()
+            raise
 
     async def _follow(self, client: Client) -> None:
         """Read events from where the last consumer ended, until something is wrong."""

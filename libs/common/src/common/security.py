@@ -21,7 +21,9 @@ from uuid import UUID
 import jwt
 import msgspec
 from litestar import Request
+from litestar.connection import ASGIConnection
 from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
 from litestar.plugins.base import ReceiveRoutePlugin
 from litestar.routes import BaseRoute, HTTPRoute
 
@@ -252,8 +254,23 @@ def _token_of(request: Request[Any, Any, State]) -> str:
     return token
 
 
+async def ask_who_calls(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
+    """Litestar guard: find out who calls before anything is made ready for them, such as a database session.
+
+    Litestar makes dependencies ready side by side; one that refuses would leave the others half done.
+    """
+    request = cast("Request[Any, Any, State]", connection)
+    taken = handler.parsed_fn_signature.parameters
+    if "principal" in taken:
+        request.state.caller = await provide_principal(request)
+    elif "admin" in taken:
+        request.state.caller = await provide_admin(request)
+
+
 async def provide_principal(request: Request[Any, Any, State]) -> Principal:
     """Litestar dependency ``principal``: the caller; `UnauthorizedError`, or `ForbiddenError` for a missing scope."""
+    if isinstance(known := request.state.get("caller"), Principal):
+        return known
     verifier = cast("TokenVerifier", request.app.state.verifier)
     principal = await verifier.verify(_token_of(request))
     if principal.scopes is not None:
@@ -290,6 +307,8 @@ class DocumentedScopes(ReceiveRoutePlugin):
 
 async def provide_admin(request: Request[Any, Any, State]) -> AdminPrincipal:
     """Litestar dependency ``admin``: the admin who calls; ``opt={"scope": …}`` of the handler must be theirs."""
+    if isinstance(known := request.state.get("caller"), AdminPrincipal):
+        return known
     verifier = cast("TokenVerifier", request.app.state.admin_verifier)
     caller = await verifier.verify(_token_of(request))
     scopes = caller.scopes or frozenset()
