@@ -58,7 +58,7 @@ def _page(template: str, **values: object) -> Response[str]:
 async def index(state: State) -> Response[str]:
     """List the letters."""
     box: Box = state.box
-    return _page("index.html", letters=box.all())
+    return _page("index.html", letters=box.all(), kept=box.kept)
 
 
 @get("/letters/{number:int}")

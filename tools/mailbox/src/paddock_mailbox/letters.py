@@ -38,6 +38,7 @@ class Box:
     """The last letters."""
 
     def __init__(self, kept: int = KEPT) -> None:
+        self.kept = kept
         self._letters: deque[Letter] = deque(maxlen=kept)
         self._numbers = count(1)
 
