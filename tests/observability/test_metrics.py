@@ -67,7 +67,9 @@ async def exported(stack: Stack) -> dict[str, list[Metric]]:
     """Scrape every process that serves metrics."""
     async with httpx.AsyncClient(timeout=20) as client:
         pages = {
-            name: (await client.get(f"{url}/metrics")).text for name, url in stack.urls.items() if name not in {"trackside", "mailbox"}
+            name: (await client.get(f"{url}/metrics")).text
+            for name, url in stack.urls.items()
+            if name not in {"trackside", "mailbox"}
         }
     return {name: list(text_string_to_metric_families(page)) for name, page in pages.items()}
 

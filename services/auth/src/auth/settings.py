@@ -99,9 +99,9 @@ class AuthSettings(LimitSettings, frozen=True, kw_only=True):
     s3_access_key_id: Annotated[str | None, described("Empty: what AWS_… variables or the machine's role say")] = None
     s3_secret_access_key: Annotated[str | None, described("Secret of that key", **SECRET)] = None
 
-    product_name: Annotated[str, Meta(max_length=50, pattern=r"^[^\x00-\x1f\x7f]+$"), described("What letters call the product")] = (
-        "Paddock"
-    )
+    product_name: Annotated[
+        str, Meta(max_length=50, pattern=r"^[^\x00-\x1f\x7f]+$"), described("What letters call the product")
+    ] = "Paddock"
     link_url: Annotated[
         str,
         Meta(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$"),

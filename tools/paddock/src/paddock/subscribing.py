@@ -22,7 +22,8 @@ def markdown(readers: dict[str, list[str]], path_of: Callable[[str, str], str]) 
     parts += ["| subject | published by | read by | says |", "|---|---|---|---|"]
     for subject, kind in REGISTRY.items():
         link = f"[`{subject}`](#{subject.replace('.', '')})"
-        parts.append(f"| {link} | {kind.source} | {', '.join(readers.get(subject, [])) or 'subscribers'} | {summary(kind)} |")
+        read_by = ", ".join(readers.get(subject, [])) or "subscribers"
+        parts.append(f"| {link} | {kind.source} | {read_by} | {summary(kind)} |")
     for subject, kind in REGISTRY.items():
         parts += ["", *_event(kind, samples[subject], readers.get(subject, []), path_of)]
     return "\n".join(parts) + "\n"
