@@ -241,4 +241,16 @@ class DocumentedErrors(ReceiveRoutePlugin):
             handler.responses = {**problems(*sorted(statuses)), **(handler.responses or {})}
 
 
-_INJECTED = {"self", "request", "state", "session", "principal", "settings", "scope", "headers", "cookies", "socket"}
+_INJECTED = {
+    "self",
+    "request",
+    "state",
+    "session",
+    "principal",
+    "admin",
+    "settings",
+    "scope",
+    "headers",
+    "cookies",
+    "socket",
+}

@@ -46,11 +46,13 @@ async def test_the_document_tells_every_status_and_both_bodies_of_a_login(client
         for method, operation in methods.items()
     }
     wanted = {
-        "post /api/v1/auth/register": {"201", "400", "409", "413", "422", "503"},
-        "post /api/v1/auth/login": {"200", "400", "401", "413", "415", "422", "503"},
-        "post /api/v1/auth/refresh": {"200", "400", "401", "413", "422", "503"},
-        "get /api/v1/auth/me": {"200", "401", "503"},
-        "get /api/v1/users/me": {"200", "401", "503"},
+        "post /api/v1/auth/register": {"201", "400", "409", "413", "422", "429", "503"},
+        "post /api/v1/auth/login": {"200", "400", "401", "403", "413", "415", "422", "423", "429", "503"},
+        "post /api/v1/admin/auth/login": {"200", "400", "401", "403", "413", "415", "422", "423", "429", "503"},
+        "post /api/v1/auth/refresh": {"200", "400", "401", "413", "422", "429", "503"},
+        "get /api/v1/auth/me": {"200", "401", "403", "503"},
+        "get /api/v1/users/me": {"200", "401", "403", "503"},
+        "get /api/v1/admin/me": {"200", "401", "403", "503"},
         "get /.well-known/jwks.json": {"200", "503"},
     }
     assert {call: statuses[call] for call in wanted} == wanted
