@@ -18,8 +18,9 @@ async def world(settings_for: SettingsMaker) -> AsyncIterator[World]:
     none = dict.fromkeys(limits(), "0")
     changes: Changes = {
         "auth": FAST | none,
-        "leagues": {"verified_only": True},
         "ingest": {"jolpica_url": "http://127.0.0.1:1"},
+        "leagues": {"verified_only": True},
+        "webhooks": {"allow_http": True, "allow_private": True, "ports": "1-65535"},
     }
     async with started(settings_for, changes) as running:
         yield running

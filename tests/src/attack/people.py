@@ -12,6 +12,7 @@ from auth.admin_scopes import ADMIN_SCOPES
 from auth.jwts import Bearer
 from auth.scopes import SCOPES
 
+LOGIN, ADMIN_LOGIN = "/api/v1/auth/login", "/api/v1/admin/auth/login"
 PASSWORD = "Slipstream-44-ahead"
 
 
@@ -42,16 +43,17 @@ class People:
         """Register and log in."""
         name = f"player_{uuid4().hex[:12]}"
         account = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
-        body = await self._post("/api/v1/auth/register", 201, account)
+        await self._post("/api/v1/auth/register", 201, account)
         if verified:
             await self.world.rows(
                 "auth", "UPDATE users SET email_verified_at = now() WHERE username = :name", name=name
             )
-        return await self.log_in(name, email=account["email"], user_id=UUID(body["id"]))
+        ((user_id,),) = await self.world.rows("auth", "SELECT id FROM users WHERE username = :name", name=name)
+        return await self.log_in(name, email=account["email"], user_id=user_id)
 
-    async def log_in(self, name: str, *, email: str, user_id: UUID) -> Person:
+    async def log_in(self, name: str, *, email: str, user_id: UUID, path: str = LOGIN) -> Person:
         """Start a session."""
-        tokens = await self._post("/api/v1/auth/login", 200, {"username": name, "password": PASSWORD})
+        tokens = await self._post(path, 200, {"username": name, "password": PASSWORD})
         claims = jwt.decode(tokens["access_token"], options={"verify_signature": False})
         return Person(
             id=user_id,
@@ -75,11 +77,7 @@ class People:
         new = admins.NewAdmin(username=name, email=f"{name}@example.org", scopes=frozenset(ADMIN_SCOPES))
         await admins.appoint(auth.database, auth.hasher, new, PASSWORD, another=True)
         ((admin_id,),) = await self.world.rows("auth", "SELECT id FROM admins WHERE username = :name", name=name)
-        bearer = Bearer(id=admin_id, username=name, session_id=uuid4(), verified=True, scopes=frozenset(ADMIN_SCOPES))
-        token = await self.world.sign(bearer, admin=True)
-        return Person(
-            id=admin_id, username=name, email=new.email, token=token, refresh="", session_id=bearer.session_id
-        )
+        return await self.log_in(name, email=new.email, user_id=admin_id, path=ADMIN_LOGIN)
 
     async def limited(self, person: Person, without: str) -> Person:
         """Return the person with a token that has every scope but one."""

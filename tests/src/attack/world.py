@@ -17,6 +17,7 @@ from auth.jwts import Bearer, access_token
 from common import clock, migrate
 from common.contracts import Event
 from common.db import Database
+from devstack.ports import free_port
 from devstack.testing import SettingsMaker, eventually
 from gateway.app import create_app as create_gateway
 from gateway.settings import GatewaySettings
@@ -27,12 +28,12 @@ Changes = dict[str, dict[str, Any]]
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
-    """Serve an app on a port of the system's choice as production does; give its URL."""
+async def serving(app: Any, port: int) -> AsyncIterator[str]:
+    """Serve an app as production does; give its URL."""
     config = uvicorn.Config(
         app,
         host="127.0.0.1",
-        port=0,
+        port=port,
         log_config=None,
         server_header=False,
         proxy_headers=False,
@@ -49,7 +50,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
 
     await eventually(started, what="the server's start", seconds=30)
     try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{port}"
     finally:
         if hasattr(app, "drain"):
             app.drain()
@@ -103,7 +104,8 @@ class World:
 @contextlib.asynccontextmanager
 async def started(settings_for: SettingsMaker, changes: Changes) -> AsyncIterator[World]:
     """Start everything; ``changes`` are settings by service."""
-    world = World()
+    ports = {name: free_port() for name in (*migrate.SERVICES, GATEWAY)}
+    world = World(urls={name: f"http://127.0.0.1:{port}" for name, port in ports.items()})
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(world.http.aclose)
         for service in migrate.SERVICES:
@@ -111,17 +113,17 @@ async def started(settings_for: SettingsMaker, changes: Changes) -> AsyncIterato
             settings = await settings_for(service, kind)
             settings = msgspec.structs.replace(settings, **_known(kind, world, changes.get(service, {})))
             world.apps[service] = importlib.import_module(f"{service}.app").create_app(settings)
-            world.urls[service] = await stack.enter_async_context(serving(world.apps[service]))
+            await stack.enter_async_context(serving(world.apps[service], ports[service]))
             world.databases[service] = Database(settings, service)
             stack.push_async_callback(world.databases[service].close)
-        own: dict[str, Any] = {f"{service}_url": world.urls[service] for service in migrate.SERVICES}
         gateway = await settings_for(GATEWAY, GatewaySettings)
-        gateway = msgspec.structs.replace(gateway, **own, **NO_LIMITS, **changes.get(GATEWAY, {}))
-        world.urls[GATEWAY] = await stack.enter_async_context(serving(create_gateway(gateway)))
+        own = _known(GatewaySettings, world, NO_LIMITS | changes.get(GATEWAY, {}))
+        app = create_gateway(msgspec.structs.replace(gateway, **own))
+        await stack.enter_async_context(serving(app, ports[GATEWAY]))
         yield world
 
 
 def _known(kind: type[Any], world: World, changes: dict[str, Any]) -> dict[str, Any]:
-    """Name the services that run already, small pools, and what is to differ."""
+    """Say where everybody is, that pools are small, and what is to differ."""
     urls = {f"{service}_url": url for service, url in world.urls.items() if f"{service}_url" in kind.__struct_fields__}
     return {**urls, "database_pool_size": 5, **changes}

@@ -103,7 +103,7 @@ async def remove_avatar(principal: Principal, origin: Origin, avatars: Avatars) 
 @get(
     "/api/v1/users/{user_id:uuid}/avatar",
     tags=["profile"],
-    responses=problems(401),
+    responses=problems(401, 403),
     summary="Show somebody's picture",
     description="404 for no user, for no picture, and for a profile that is not visible to the caller.",
     media_type=MEDIA_TYPE,

@@ -102,7 +102,7 @@ async def _shown(session: AsyncSession, user: User) -> Response[Account]:
 @get(
     "/api/v1/users/{username:str}/profile",
     tags=["people"],
-    responses=problems(401),
+    responses=problems(401, 403),
     summary="Read somebody's profile",
     description=(
         "A public one shows to everybody, one for leagues to members of a common league, a private one to its owner. "
