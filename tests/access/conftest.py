@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from attack.cast import Cast, assemble
+from attack.matrix import Driver
 from attack.people import People
 from attack.world import Changes, World, started
 from auth.settings import AuthSettings
@@ -35,3 +37,15 @@ def limits() -> list[str]:
 async def people(world: World) -> People:
     """Whoever calls."""
     return People(world)
+
+
+@pytest.fixture(scope="session")
+async def cast(world: World, people: People) -> Cast:
+    """The people of the matrix."""
+    return await assemble(world, people)
+
+
+@pytest.fixture(scope="session")
+def driver(world: World, people: People, cast: Cast) -> Driver:
+    """Asks as each of them."""
+    return Driver(world, people, cast)

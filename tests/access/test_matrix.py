@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from attack.asks import ASKS, OWNED
-from attack.cast import Cast, assemble
 from attack.documented import Documents
 from attack.matrix import (
     AT_GATEWAY,
@@ -25,23 +24,12 @@ from attack.matrix import (
     unlisted,
     unserved,
 )
-from attack.people import People
 from attack.world import World
 from gateway.routes import GATEWAY
 
 TABLE = read(Path(__file__).with_name("matrix.csv"))
 LONG = 8
 """A text of so many characters is told apart from words that stand in any answer."""
-
-
-@pytest.fixture(scope="module")
-async def cast(world: World, people: People) -> Cast:
-    return await assemble(world, people)
-
-
-@pytest.fixture(scope="module")
-def driver(world: World, people: People, cast: Cast) -> Driver:
-    return Driver(world, people, cast)
 
 
 @pytest.fixture(scope="module")
