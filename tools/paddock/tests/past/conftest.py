@@ -69,7 +69,8 @@ class Past:
         return ids
 
     async def _attached(self) -> bool:
-        return len(await self.js.consumers_info(topology.EVENTS)) == 3
+        """The durables are there; who follows the ends of sessions comes and goes."""
+        return sum(bool(info.config.durable_name) for info in await self.js.consumers_info(topology.EVENTS)) == 3
 
     async def acts(self) -> list[str]:
         """What operators did."""

@@ -47,7 +47,8 @@ async def settle(past: Any) -> None:
 
 
 async def attached(past: Any) -> bool:
-    return len(await past.js.consumers_info(topology.EVENTS)) == len(consumers.all)
+    found = await past.js.consumers_info(topology.EVENTS)
+    return sum(bool(info.config.durable_name) for info in found) == len(consumers.all)
 
 
 async def state(past: Any) -> dict[str, list[str]]:
