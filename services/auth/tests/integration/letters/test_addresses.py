@@ -14,7 +14,7 @@ from sqlalchemy import select
 from auth import mails
 from auth.emails import Emails
 from auth.links import Links, Purpose
-from auth.models import AuditEntry, Mail, User
+from auth.models import AuditEntry, Mail, OneTimeToken, User
 from auth.origin import Origin
 from auth.settings import AuthSettings
 from common.db import Database
@@ -248,6 +248,9 @@ async def test_a_change_of_address_ends_other_sessions_and_every_other_link(
     assert (kept, ended) == (200, 401)
     body = {"token": Links(settings).token(reset), "password": "Parabolica-77"}
     assert (await client.post("/api/v1/auth/reset-password", json=body)).status_code == 409
+    async with database.transaction() as session:
+        live = select(OneTimeToken).where(OneTimeToken.user_id == someone.id, OneTimeToken.used_at.is_(None))
+        assert (await session.scalars(live)).all() == []
 
 
 async def test_a_link_used_without_a_session_ends_every_session(
