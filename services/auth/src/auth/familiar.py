@@ -12,7 +12,7 @@ import hmac
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import delete, select
+from sqlalchemy import DateTime, Text, Uuid, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,6 +26,8 @@ from auth.settings import AuthSettings
 KNOWN_FOR = timedelta(days=90)
 MOST_ADDRESSES = 50
 """Of one user; the one used longest ago makes room."""
+EXACT_TO = timedelta(hours=1)
+"""How exactly it is kept when an address was used last."""
 STRANGER = "stranger"
 PREFIX = "pdd_"
 _ID_BYTES, _TIME_BYTES, _MAC_BYTES = 16, 4, 28
@@ -73,26 +75,42 @@ async def origin_of(
         return f"device:{device_id.hex}"
     address = _named(origin)
     whose = owner.id if isinstance(owner, User) else NOBODY  # asked for nobody too, so that both take as long
-    query = select(Familiar.origin).where(
-        Familiar.user_id == whose, Familiar.origin == address, Familiar.last_used_at > now - KNOWN_FOR
-    )
-    return await session.scalar(query) or STRANGER
+    values = {"whose": whose, "address": address, "since": now - KNOWN_FOR}
+    return await session.scalar(_KNOWN, values) or STRANGER
 
 
 async def remember(session: AsyncSession, owner: Owner, origin: Origin, now: datetime) -> None:
     """Know the address of a login from now on. Admins are known by their devices alone."""
     if not isinstance(owner, User) or origin.address is None:
         return
-    row = insert(Familiar).values(user_id=owner.id, origin=_named(origin), last_used_at=now)
-    known = [Familiar.user_id, Familiar.origin]
-    await session.execute(row.on_conflict_do_update(index_elements=known, set_={"last_used_at": now}))
-    surplus = (
-        select(Familiar.origin)
-        .where(Familiar.user_id == owner.id)
-        .order_by(Familiar.last_used_at.desc())
-        .offset(MOST_ADDRESSES)
+    values = {"whose": owner.id, "address": _named(origin), "now": now, "lately": now - EXACT_TO}
+    if await session.scalar(_REMEMBER, values) is not None:
+        await session.execute(_FORGET, {"whose": owner.id})
+
+
+_WHOSE, _ADDRESS = bindparam("whose", type_=Uuid), bindparam("address", type_=Text)
+_NOW, _SINCE, _LATELY = (bindparam(name, type_=DateTime(timezone=True)) for name in ("now", "since", "lately"))
+_KNOWN = select(Familiar.origin).where(
+    Familiar.user_id == _WHOSE, Familiar.origin == _ADDRESS, Familiar.last_used_at > _SINCE
+)
+_REMEMBER = (
+    insert(Familiar)
+    .values(user_id=_WHOSE, origin=_ADDRESS, last_used_at=_NOW)
+    .on_conflict_do_update(
+        index_elements=[Familiar.user_id, Familiar.origin],
+        set_={"last_used_at": _NOW},
+        where=Familiar.last_used_at < _LATELY,
     )
-    await session.execute(delete(Familiar).where(Familiar.user_id == owner.id, Familiar.origin.in_(surplus)))
+    .returning(Familiar.origin)
+)
+_SURPLUS = (
+    select(Familiar.origin)
+    .where(Familiar.user_id == _WHOSE)
+    .order_by(Familiar.last_used_at.desc())
+    .offset(MOST_ADDRESSES)
+)
+_FORGET = delete(Familiar).where(Familiar.user_id == _WHOSE, Familiar.origin.in_(_SURPLUS))
+"""Built once: a login has enough to do."""
 
 
 def new_device() -> UUID:

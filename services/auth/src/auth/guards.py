@@ -12,10 +12,27 @@ import hmac
 import math
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from typing import Any
 from uuid import UUID
 
 from prometheus_client import Counter
-from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    DateTime,
+    Executable,
+    Integer,
+    LargeBinary,
+    Text,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -64,18 +81,9 @@ class Guards:
         self, session: AsyncSession, subject: bytes, origin: str, user_id: UUID | None, now: datetime
     ) -> Reservation:
         """Count a try as pending, to be committed before the password is looked at; raise `LockedError`."""
-        row = insert(Guard).values(
-            subject=subject, origin=origin, user_id=user_id, failures=0, pending=1, last_at=now, locked_until=None
-        )
-        begun_anew = or_(Guard.locked_until <= now, Guard.last_at <= now - FORGOTTEN_AFTER)
-        failures = case((begun_anew, 0), else_=Guard.failures)
-        pending = case((or_(begun_anew, Guard.last_at <= now - STALE_AFTER), 0), else_=Guard.pending)
-        granted = row.on_conflict_do_update(
-            index_elements=[Guard.subject, Guard.origin],
-            set_={"failures": failures, "pending": pending + 1, "last_at": now, "locked_until": None},
-            where=and_(or_(Guard.locked_until.is_(None), Guard.locked_until <= now), failures + pending < self._most),
-        ).returning(Guard.pending)
-        if await session.scalar(granted) is not None:
+        values = {"subject": subject, "origin": origin, "user_id": user_id, "now": now, "most": self._most}
+        values |= {"forgotten": now - FORGOTTEN_AFTER, "stale": now - STALE_AFTER}
+        if await session.scalar(_RESERVE, values) is not None:
             return Reservation.GRANTED
         until = await session.scalar(select(Guard.locked_until).where(_at(subject, origin)))
         if until is not None and until > now:
@@ -100,10 +108,7 @@ class Guards:
 
 async def passed(session: AsyncSession, subject: bytes, origin: str) -> None:
     """Forget the failures of an origin that knows the password."""
-    pending = func.greatest(Guard.pending - 1, 0)
-    await session.execute(
-        update(Guard).where(_at(subject, origin)).values(failures=0, pending=pending, locked_until=None)
-    )
+    await session.execute(_PASS, {"whose": subject, "where": origin})
 
 
 async def unlock(session: AsyncSession, user: User | UUID) -> int:
@@ -128,5 +133,38 @@ def locked(until: datetime, now: datetime) -> LockedError:
     return LockedError("account_locked", detail, retry_after=seconds)
 
 
-def _at(subject: bytes, origin: str) -> ColumnElement[bool]:
+def _at(subject: Any, origin: Any) -> ColumnElement[bool]:  # noqa: ANN401 - values, or what stands for them
     return and_(Guard.subject == subject, Guard.origin == origin)
+
+
+def _reserving() -> Executable:
+    """Build, once, what lets a try through: the row is made, or counts one more that is pending, or stays as it is."""
+    when = DateTime(timezone=True)
+    now, forgotten, stale = (bindparam(name, type_=when) for name in ("now", "forgotten", "stale"))
+    row = insert(Guard).values(
+        subject=bindparam("subject"),
+        origin=bindparam("origin"),
+        user_id=bindparam("user_id"),
+        failures=0,
+        pending=1,
+        last_at=now,
+        locked_until=None,
+    )
+    begun_anew = or_(Guard.locked_until <= now, Guard.last_at <= forgotten)
+    failures = case((begun_anew, 0), else_=Guard.failures)
+    pending = case((or_(begun_anew, Guard.last_at <= stale), 0), else_=Guard.pending)
+    unlocked = or_(Guard.locked_until.is_(None), Guard.locked_until <= now)
+    return row.on_conflict_do_update(
+        index_elements=[Guard.subject, Guard.origin],
+        set_={"failures": failures, "pending": pending + 1, "last_at": now, "locked_until": None},
+        where=and_(unlocked, failures + pending < bindparam("most", type_=Integer)),
+    ).returning(Guard.pending)
+
+
+_RESERVE = _reserving()
+_PASS = (
+    update(Guard)
+    .where(_at(bindparam("whose", type_=LargeBinary), bindparam("where", type_=Text)))
+    .values(failures=0, pending=func.greatest(Guard.pending - 1, 0), locked_until=None)
+    .execution_options(synchronize_session=False)
+)

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import msgspec
 from prometheus_client import Counter
-from sqlalchemy import func, select
+from sqlalchemy import Executable, Interval, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -65,17 +65,23 @@ async def take(session: AsyncSession, name: str, subject: str, limit: str) -> No
     if rate is None:
         return
     key = f"{name}:{hashlib.sha256(subject.encode()).digest()[:SUBJECT_BYTES].hex()}"
-    now = func.clock_timestamp()
-    row = insert(Allowance).values(name=key, due=now + rate.interval)
-    begin = func.greatest(func.least(Allowance.due, now + rate.period), now)  # a clock set back locks nobody out
-    taken = row.on_conflict_do_update(
-        index_elements=[Allowance.name],
-        set_={"due": begin + rate.interval},
-        where=begin + rate.interval <= now + rate.period,
-    ).returning(Allowance.due)
-    if await session.scalar(taken) is None:
+    if await session.scalar(_TAKE, {"name": key, "interval": rate.interval, "period": rate.period}) is None:
         LIMITED.labels(name).inc()
         raise await _refusal(session, key, rate)
+
+
+def _taking() -> Executable:
+    """Build, once, what moves the time at which a limit is whole again."""
+    now = func.clock_timestamp()
+    interval, period = bindparam("interval", type_=Interval), bindparam("period", type_=Interval)
+    row = insert(Allowance).values(name=bindparam("name"), due=now + interval)
+    begin = func.greatest(func.least(Allowance.due, now + period), now)  # a clock set back locks nobody out
+    return row.on_conflict_do_update(
+        index_elements=[Allowance.name], set_={"due": begin + interval}, where=begin + interval <= now + period
+    ).returning(Allowance.due)
+
+
+_TAKE = _taking()
 
 
 async def _refusal(session: AsyncSession, key: str, rate: Limit) -> TooManyRequestsError:

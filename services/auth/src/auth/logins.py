@@ -13,7 +13,6 @@ from uuid import UUID
 
 import msgspec
 from prometheus_client import Counter
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, familiar, guards, limits, mails, owners, sessions
@@ -232,9 +231,7 @@ def _refusal(current: Owner | None, before: Owner) -> PaddockError | None:
 
 async def _hold(session: AsyncSession, attempt: Attempt) -> None:
     """Lock the account before its guard, as an admin who unlocks it does; for nobody as well, which takes as long."""
-    kind = attempt.realm.model
-    whose = attempt.owner.id if attempt.owner else NOBODY
-    await session.execute(select(kind.id).where(kind.id == whose).with_for_update(read=True, key_share=True))
+    await session.execute(owners.holding(attempt.realm), {"id": attempt.owner.id if attempt.owner else NOBODY})
 
 
 async def _record_failure(session: AsyncSession, attempt: Attempt, reason: str) -> None:

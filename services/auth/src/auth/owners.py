@@ -1,9 +1,11 @@
 """Who logs in: users and, apart from them, admins. What is different between the two is here and nowhere else."""
 
 from enum import Enum
+from functools import cache
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, Text, Uuid, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.audit import Actor
@@ -29,21 +31,36 @@ class Realm(Enum):
 
 async def find(session: AsyncSession, realm: Realm, login: str) -> Owner | None:
     """Find who has a username or an e-mail address, in any case; no username holds an ``@``. The deleted have none."""
-    kind = realm.model
-    column = kind.email if "@" in login else kind.username
-    query = select(kind).where(func.lower(column) == func.lower(login))
-    if realm is Realm.USERS:
-        query = query.where(User.deleted_at.is_(None))
-    found: Owner | None = await session.scalar(query)
+    found: Owner | None = await session.scalar(_finding(realm, by_address="@" in login), {"login": login})
     return found
+
+
+@cache
+def _finding(realm: Realm, *, by_address: bool) -> Select[Any]:
+    kind = realm.model
+    column = kind.email if by_address else kind.username
+    query = select(kind).where(func.lower(column) == func.lower(bindparam("login", type_=Text)))
+    return query.where(User.deleted_at.is_(None)) if realm is Realm.USERS else query
 
 
 async def lock(session: AsyncSession, realm: Realm, owner_id: UUID) -> Owner | None:
     """Read an owner's row anew and keep everybody else from changing it; nothing when it is gone or deleted."""
-    kind = realm.model
-    query = select(kind).where(kind.id == owner_id).with_for_update(key_share=True)
-    found: Owner | None = await session.scalar(query.execution_options(populate_existing=True))
+    found: Owner | None = await session.scalar(_locking(realm), {"id": owner_id})
     return None if isinstance(found, User) and found.deleted_at is not None else found
+
+
+@cache
+def _locking(realm: Realm) -> Select[Any]:
+    kind = realm.model
+    query = select(kind).where(kind.id == bindparam("id", type_=Uuid)).with_for_update(key_share=True)
+    return query.execution_options(populate_existing=True)
+
+
+@cache
+def holding(realm: Realm) -> Select[UUID]:
+    """Build the query that waits for whoever has an owner locked, and lets others read and refer to it meanwhile."""
+    kind = realm.model
+    return select(kind.id).where(kind.id == bindparam("id", type_=Uuid)).with_for_update(read=True, key_share=True)
 
 
 def realm_of(owner: Owner) -> Realm:

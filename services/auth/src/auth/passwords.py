@@ -72,7 +72,7 @@ class PasswordHasher:
 
     def __init__(self, settings: AuthSettings) -> None:
         self.thread_name = f"password-{id(self):x}"
-        threads = ThreadPoolExecutor(settings.hash_threads, self.thread_name, initializer=_step_back)
+        threads = ThreadPoolExecutor(settings.hash_threads, self.thread_name, initializer=step_back)
         self._place = Place(settings.password_pepper.encode(), settings.bcrypt_cost, threads)
         self._cost = settings.bcrypt_cost
         self._room = settings.hash_threads + settings.hash_queue
@@ -118,7 +118,7 @@ def _nobody(cost: int) -> str:
     return f"$2b${cost:02d}${'.' * 53}"
 
 
-def _step_back() -> None:
+def step_back() -> None:
     """Let this thread have what the event loop, PostgreSQL and everybody else leave."""
     if sys.platform != "linux":
         return  # elsewhere threads have no priority of their own

@@ -6,17 +6,19 @@ Wherever an account and its sessions are locked, the account comes first.
 from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from enum import Enum
+from functools import cache
 from typing import Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import ColumnElement, DateTime, Select, Uuid, and_, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from auth import audit, owners
 from auth.audit import Actor
 from auth.models import Admin, LoginSession, User
 from auth.origin import Origin
-from auth.owners import Owner
+from auth.owners import Owner, Realm
 from auth.settings import AuthSettings
 from common import clock, outbox
 from common.contracts.auth import SessionRevoked
@@ -37,8 +39,7 @@ ALL: Final = All.ALL
 async def start(session: AsyncSession, owner: Owner, origin: Origin, settings: AuthSettings) -> LoginSession:
     """Begin a session of an owner who is locked; the one used longest ago makes room when there are too many."""
     now = clock.now()
-    query = select(LoginSession.id).where(_open(owner), LoginSession.expires_at > now)
-    surplus = await session.scalars(query.order_by(LoginSession.rotated_at.desc()).offset(MOST_SESSIONS - 1))
+    surplus = await session.scalars(_surplus(owners.realm_of(owner)), {"owner": owner.id, "now": now})
     if ids := surplus.all():
         await end(session, owner, ids, reason="too many sessions", actor=owners.actor_of(owner), origin=origin)
     started = LoginSession(
@@ -112,7 +113,19 @@ async def live(session: AsyncSession, owner: Owner, *, idle: timedelta) -> Seque
     return (await session.scalars(query.order_by(LoginSession.last_seen_at.desc(), LoginSession.id))).all()
 
 
+@cache
+def _surplus(realm: Realm) -> Select[UUID]:
+    """Build, once for each realm, the query for what has to make room."""
+    whose = _column(realm) == bindparam("owner", type_=Uuid)
+    current = LoginSession.expires_at > bindparam("now", type_=DateTime(timezone=True))
+    query = select(LoginSession.id).where(whose, LoginSession.revoked_at.is_(None), current)
+    return query.order_by(LoginSession.rotated_at.desc()).offset(MOST_SESSIONS - 1)
+
+
 def _open(owner: Owner) -> ColumnElement[bool]:
     """Select what was not ended, what has run out too: its last access token may be good still."""
-    mine = (LoginSession.user_id if isinstance(owner, User) else LoginSession.admin_id) == owner.id
-    return and_(mine, LoginSession.revoked_at.is_(None))
+    return and_(_column(owners.realm_of(owner)) == owner.id, LoginSession.revoked_at.is_(None))
+
+
+def _column(realm: Realm) -> InstrumentedAttribute[UUID | None]:
+    return LoginSession.user_id if realm is Realm.USERS else LoginSession.admin_id
