@@ -86,7 +86,7 @@ class AuthSettings(LimitSettings, frozen=True, kw_only=True):
         described("Largest picture; a WebP, whose decoder needs twice the memory, half as large"),
     ] = 16
     avatar_threads: Annotated[int, Meta(ge=1), described("Pictures decoded at the same time, up to 150 MiB each")] = 1
-    avatar_uploads: Annotated[int, Meta(ge=1), described("Pictures received at the same time; more are told 503")] = 6
+    avatar_uploads: Annotated[int, Meta(ge=1), described("Pictures received at the same time; more are told 503")] = 4
     object_store_url: Annotated[
         str,
         Meta(pattern="^(file:///.+|s3://[^/]+(/.*)?|memory:///)$"),
