@@ -47,6 +47,8 @@ FLOOD = 12
 PROBES_PER_SECOND = 50
 USERS = 300
 WARM_UP = 10
+KEEP_ALIVE_SECONDS = 3
+"""Less than the service's."""
 KINDS = ("user", "deactivated", "unverified")
 TARGETS = {"login_vs_bcrypt": (">=", 0.9), "me_flooded_vs_calm_p99": ("<=", 3), "oracle_ms": ("<=", 2)}
 OPEN = {
@@ -82,10 +84,11 @@ class Connection:
         self._port = port
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._used_at = 0.0
 
     async def call(self, method: str, path: str, body: bytes = b"", token: str = "") -> tuple[int, bytes]:
         """Send a request and read its answer."""
-        if self._reader is None or self._writer is None:
+        if self._reader is None or self._writer is None or time.monotonic() > self._used_at + KEEP_ALIVE_SECONDS:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(body)}\r\n"
         head += "Content-Type: application/json\r\n" if body else ""
@@ -94,7 +97,9 @@ class Connection:
         raw = await self._reader.readuntil(b"\r\n\r\n")
         lines = raw.decode("latin-1").lower().split("\r\n")
         length = next((int(line.split(":")[1]) for line in lines if line.startswith("content-length:")), 0)
-        return int(lines[0].split()[1]), await self._reader.readexactly(length)
+        answer = await self._reader.readexactly(length)
+        self._used_at = time.monotonic()
+        return int(lines[0].split()[1]), answer
 
     async def log_in(self, username: str, password: str = PASSWORD) -> tuple[int, bytes]:
         """Log in."""
