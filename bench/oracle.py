@@ -4,8 +4,8 @@ python bench/oracle.py [--samples 500] [--json]
 
 | key | what |
 |---|---|
-| `forgot_ms`, `resend_ms`, `register_ms` | largest difference of medians between an address that somebody has (active, \
-not proved, deactivated) and one that nobody has, for each way to ask |
+| `forgot_ms`, `resend_ms`, `register_ms` | largest difference of medians between an address of somebody (active, \
+not proved, deactivated) and one of nobody, for each way to ask |
 | `forgot_p` and so on | smallest p of Mann and Whitney for the same, times the comparisons: how likely samples so \
 different are when nothing differs |
 
