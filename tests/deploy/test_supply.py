@@ -29,6 +29,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
+VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
 SBOM, AUDIT = script("sbom"), script("audit")
 
 
@@ -45,13 +46,16 @@ def read_lock(text: str) -> dict[tuple[str, str], set[str]]:
     return found
 
 
+def malformed(bill: dict[str, Any]) -> str | None:
+    """Say why a bill is not CycloneDX; `make sbom` asks the same of each, which takes a second."""
+    fault = VALIDATOR.validate_str(json.dumps(bill))
+    return str(fault) if fault else None
+
+
 def faults(bill: dict[str, Any], lock: dict[tuple[str, str], set[str]]) -> list[str]:
-    """Say what is wrong with a bill."""
+    """Say what is wrong with what a bill tells."""
     text = json.dumps(bill)
-    found = [
-        f"not CycloneDX: {fault}" for fault in [JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)] if fault
-    ]
-    found += [f"names a place: {match[0]}" for match in PLACES.finditer(text)]
+    found = [f"names a place: {match[0]}" for match in PLACES.finditer(text)]
     own = {part["name"] for part in bill["components"] if part["name"].startswith("paddock-")}
     told = {
         (part["name"], part["version"]): {
@@ -110,6 +114,11 @@ def test_a_bill_names_every_locked_package_with_version_and_hashes_and_no_place(
     assert faults(SBOM.bill(deployable), lock) == []
 
 
+def test_a_bill_is_cyclonedx(auth_bill: dict[str, Any]) -> None:
+    assert malformed(auth_bill) is None
+    assert "bomFormat" in str(malformed({key: value for key, value in auth_bill.items() if key != "bomFormat"}))
+
+
 def test_a_bill_names_our_own_packages_and_is_the_same_twice(auth_bill: dict[str, Any]) -> None:
     assert auth_bill["metadata"]["component"]["name"] == "paddock-auth"
     assert "paddock-common" in {part["name"] for part in auth_bill["components"]}
@@ -122,8 +131,6 @@ def test_a_bill_that_lacks_a_package_or_names_a_machine_is_found(auth_bill: dict
     spoilt = json.loads(json.dumps(auth_bill))
     spoilt["components"][-1]["externalReferences"][0]["url"] = "https://packages.example/simple/"
     assert "names a place: https://" in faults(spoilt, lock)
-    del spoilt["bomFormat"]
-    assert any(fault.startswith("not CycloneDX") for fault in faults(spoilt, lock))
 
 
 def report(*packages: dict[str, Any]) -> str:
