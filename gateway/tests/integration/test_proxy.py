@@ -73,6 +73,16 @@ async def test_the_gateway_says_who_called_whatever_the_client_says(
     assert headers["x-request-id"] == "lap-57-pit" == response.headers["x-request-id"]
 
 
+async def test_the_token_of_a_device_reaches_a_login_and_comes_once(
+    client: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    body, device = {"username": "ann", "password": "Slipstream44"}, ("X-Device-Token", "pdd_of_this_device")
+    await client.post("/api/v1/auth/login", json=body, headers=[device])
+    assert dict(upstream.requests[-1]["headers"])["x-device-token"] == device[1]
+    twice = await client.post("/api/v1/auth/login", json=body, headers=[device, ("X-Device-Token", "pdd_another")])
+    assert twice.status_code == 400
+
+
 async def test_a_header_named_by_connection_ends_at_the_gateway(client: httpx.AsyncClient, upstream: Upstream) -> None:
     await client.get("/api/v1/races", headers={"Accept-Language": "de", "Connection": "accept-language"})
     assert "accept-language" not in dict(upstream.requests[-1]["headers"])

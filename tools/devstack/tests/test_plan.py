@@ -88,6 +88,20 @@ def test_webhooks_go_to_this_machine_in_a_playground_only(source: Source, *, all
     assert (env.get("WEBHOOKS_ALLOW_HTTP") == "true") is allowed
 
 
+@pytest.mark.parametrize(("source", "relaxed"), [("sim", True), ("recorded", True), ("live", False)])
+def test_people_of_a_playground_all_come_from_one_address(source: Source, *, relaxed: bool) -> None:
+    limits = {name for name in child(planned(source), "auth").env if name.startswith("AUTH_LIMIT_")}
+    assert (
+        {"AUTH_LIMIT_LOGIN_ADDRESS", "AUTH_LIMIT_LOGIN_ACCOUNT", "AUTH_LIMIT_REGISTER_ADDRESS"} <= limits
+    ) is relaxed
+    assert bool(limits) is relaxed
+
+
+def test_a_playground_has_the_limits_that_its_environment_names() -> None:
+    given = {"AUTH_LIMIT_LOGIN_ADDRESS": "3/60"}
+    assert child(planned(environ=given), "auth").env["AUTH_LIMIT_LOGIN_ADDRESS"] == "3/60"
+
+
 def test_a_recorded_season_comes_from_its_folder() -> None:
     argv = " ".join(child(planned("recorded"), "trackside").argv)
     assert argv.endswith("--season 2026 --recorded /data/jolpica")

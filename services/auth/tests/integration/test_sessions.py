@@ -169,7 +169,12 @@ async def test_a_session_of_somebody_else_is_as_absent_as_one_that_never_was(new
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", LOGOUT), ("POST", LOGOUT_ALL), ("GET", SESSIONS), ("DELETE", f"{SESSIONS}/0195c0de-0000-7000-8000-00000000000f")],
+    [
+        ("POST", LOGOUT),
+        ("POST", LOGOUT_ALL),
+        ("GET", SESSIONS),
+        ("DELETE", f"{SESSIONS}/0195c0de-0000-7000-8000-00000000000f"),
+    ],
 )
 async def test_sessions_take_a_token(client: httpx.AsyncClient, method: str, path: str) -> None:
     assert (await client.request(method, path)).status_code == 401
