@@ -6,6 +6,7 @@ python bench/login.py [--seconds 12] [--rounds 3] [--samples 300] [--json]
 |---|---|
 | `login_vs_bcrypt` | logins per second over bare bcrypt on as many threads of the same priority, by turns |
 | `me_flooded_vs_calm_p99` | 99th percentile of `GET /users/me` under that flood, over the same without it |
+| `me_crowded_p99_ms` | the same 99th percentile while 200 try to log in at once, most of whom are told to come back |
 | `oracle_ms` | largest difference of medians between a wrong password and: no account, a deactivated one, the right \
 password of one that is not proved while accounts are hidden |
 
@@ -47,10 +48,18 @@ FLOOD = 12
 PROBES_PER_SECOND = 50
 USERS = 300
 WARM_UP = 10
+CROWD = 200
+"""Clients of which most are told to come back, and do."""
+RETRY_SECONDS = 2
 KEEP_ALIVE_SECONDS = 3
 """Less than the service's."""
 KINDS = ("user", "deactivated", "unverified")
-TARGETS = {"login_vs_bcrypt": (">=", 0.9), "me_flooded_vs_calm_p99": ("<=", 3), "oracle_ms": ("<=", 2)}
+TARGETS = {
+    "login_vs_bcrypt": (">=", 0.9),
+    "me_flooded_vs_calm_p99": ("<=", 3),
+    "me_crowded_p99_ms": ("<=", 250),
+    "oracle_ms": ("<=", 2),
+}
 OPEN = {
     name: "0" for name in (f"AUTH_{field}".upper() for field in AuthSettings.__struct_fields__) if "LIMIT_LOGIN" in name
 }
@@ -124,7 +133,7 @@ async def flood(job: Job) -> tuple[float, int]:
                 ends.append(time.perf_counter())
             elif status == HTTPStatus.SERVICE_UNAVAILABLE:
                 busy += 1
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(RETRY_SECONDS * random.uniform(1, 1.5))  # noqa: S311 - no secret
             else:
                 raise SystemExit(f"a login was answered {status}: {answer.decode()}")
 
@@ -299,9 +308,11 @@ async def speed(port: int, seconds: float, rounds: int) -> dict[str, float]:
     for _ in range(rounds):
         calm += (await elsewhere("load", Job(port=port, seconds=seconds, token=token))).me_ms
         flooded += (await elsewhere("load", Job(port=port, seconds=seconds, flood=FLOOD, token=token))).me_ms
+    crowded = (await elsewhere("load", Job(port=port, seconds=seconds, flood=CROWD, token=token))).me_ms
     return {
         "login_vs_bcrypt": statistics.median(logins) / statistics.median(alone),
         "me_flooded_vs_calm_p99": p99(flooded) / p99(calm),
+        "me_crowded_p99_ms": p99(crowded),
         "logins_per_s": statistics.median(logins),
         "bcrypt_per_s": statistics.median(alone),
         "me_calm_p50_ms": statistics.median(calm),
