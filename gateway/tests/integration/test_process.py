@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import httpx
 
@@ -13,12 +14,13 @@ from devstack.testing import eventually
 from gateway.settings import GatewaySettings
 
 
-async def test_sigterm_ends_open_streams_in_order_and_the_process_with_zero(settings: GatewaySettings) -> None:
+async def test_sigterm_ends_open_streams_in_order_and_the_process_with_zero(
+    settings: GatewaySettings, tmp_path: Path
+) -> None:
     port = free_port()
     environment = {**os.environ, "PORT": str(port), "NATS_URL": settings.nats_url, "REDIS_URL": settings.redis_url}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", env=environment, stdout=asyncio.subprocess.DEVNULL
-    )
+    with (tmp_path / "gateway.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", env=environment, stdout=log)
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
 
