@@ -204,6 +204,8 @@ async def record(
     change: dict[str, Any] = {"status": status.value, "due_at": None}
     if not attempt.delivered and pause is not None:
         change = {"due_at": func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, pause)}
+    endpoint = select(Endpoint.endpoint_id).where(Endpoint.endpoint_id == job.endpoint_id)
+    await session.execute(endpoint.with_for_update(read=True, key_share=True))  # before its delivery, as a removal does
     mine = (Delivery.delivery_id == job.delivery_id) & (Delivery.lease == job.lease)
     kept = update(Delivery).where(mine).values(lease=None, tries=job.tries, **change).returning(Delivery.delivery_id)
     if (await session.execute(kept)).first() is None:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from common import clock
+from common import clock, denials
 from common.contracts import Envelope, Event, encode, type_of
 from common.contracts.samples import SAMPLES
 from common.db import Database
@@ -223,8 +223,13 @@ Start = Callable[..., Awaitable[httpx.AsyncClient]]
 
 
 @pytest.fixture
-async def start(world: World, settings: WebhooksSettings) -> AsyncIterator[Start]:  # noqa: ARG001 - empties the schema
+async def start(
+    world: World,  # noqa: ARG001 - empties the schema
+    settings: WebhooksSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Start]:
     """Start the service with settings that differ as said, without NATS; each call gives a client of a new one."""
+    monkeypatch.setattr(denials, "START_SECONDS", 0)  # nobody tells of ended sessions, so nobody waits for it
     async with contextlib.AsyncExitStack() as stack:
 
         async def run(**changes: Any) -> httpx.AsyncClient:

@@ -71,6 +71,11 @@ SettingsMaker = Callable[[str, type[Any]], Awaitable[Any]]
 @pytest.fixture(scope="session")
 async def settings_for(prepared: Servers, tokens: "TokenMaker") -> SettingsMaker:
     """Give an async function of a service's name and settings class that migrates its schema and makes its settings."""
+    return settings_maker(prepared, tokens)
+
+
+def settings_maker(prepared: Servers, tokens: "TokenMaker") -> SettingsMaker:
+    """Make that function for servers with roles, schemas and streams."""
     migrated: set[str] = set()
 
     async def make(service: str, kind: type[SettingsT], **values: Any) -> SettingsT:  # noqa: ANN401 - any field
