@@ -42,7 +42,7 @@ run: $(VENV)/.run ## Run a race weekend: servers, six services, gateway (PORT=80
 	  $(BIN)/python -m devstack run
 
 test: $(VENV)/.dev ## Unit, integration, contract and architecture tests on real servers
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -q
+	@$(BIN)/python -m pytest -n 3 --dist loadfile -q
 
 e2e: $(VENV)/.dev ## Whole race weekends over HTTP
 	@$(BIN)/python -m pytest -q --timeout 600 tests/e2e
