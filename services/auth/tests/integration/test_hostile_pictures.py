@@ -330,6 +330,7 @@ STATUSES = {UNSUPPORTED: 415, UNREADABLE: 422, LARGE: 422, COMPLEX: 422, MADE: 2
 PATH = "/api/v1/users/me/avatar"
 
 
+@pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")  # as the service has it; a test run forgets that in between
 async def test_over_http_each_is_taken_and_served_clean_or_refused_as_the_clients_fault(
     client: httpx.AsyncClient, account: dict[str, str], log_in: Any, files: dict[str, Path]
 ) -> None:
