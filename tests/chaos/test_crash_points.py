@@ -26,6 +26,7 @@ from sqlalchemy.engine import make_url
 from common import migrate, outbox, topology
 from common.consumers import Consumer, Mode
 from common.contracts import Event
+from common.contracts.auth import UserDeleted
 from common.contracts.ingest import Race, SeasonSynced
 from common.contracts.samples import SAMPLES
 from common.db import Database
@@ -54,14 +55,26 @@ NUMBERED = {("lineups", "slots")}
 
 FUTURE = timedelta(days=3650)
 SEEDS = {
+    "auth": """
+        WITH owner AS (
+            INSERT INTO users (id, username, email, password_hash, created_at)
+            VALUES ('0195c0de-0000-7000-8000-0000000000c1', 'somebody', 'somebody@example.org', '', now()) RETURNING id
+        )
+        INSERT INTO mails (id, user_id, kind, address, facts, created_at)
+        SELECT '0195c0de-0000-7000-8000-0000000000b1', id, 'verify_email', 'somebody@example.org', '{}', now()
+        FROM owner
+    """,
     "webhooks": """
         INSERT INTO endpoints (endpoint_id, user_id, url, description, format, subjects, secret_sealed, failures,
                                created_at)
         VALUES (gen_random_uuid(), gen_random_uuid(), 'https://example.org', '', 'cloudevents', '{season.synced}', '',
                 0, '2020-01-01')
-    """
+    """,
 }
-"""What a service must hold for its handlers to have something to do, beyond what events bring."""
+"""What a service must hold for its handlers to have something to do, beyond what events bring: an endpoint, a letter.
+
+The letter has no link, so that it is dropped, which is all that its handler can do without a mail server.
+"""
 
 Row = dict[str, Any]
 
@@ -251,12 +264,15 @@ def explain(wanted: dict[str, Counter[Any]], found: dict[str, Counter[Any]]) -> 
 
 
 def samples() -> list[Event]:
-    """The samples, but for a calendar that lies ahead: what has begun can no longer be locked."""
+    """The samples, but for a calendar that lies ahead, as what has begun can no longer be locked, and an erasure at
+    the end, as nothing is learnt about whoever is erased.
+    """
+    ordered = sorted(SAMPLES, key=lambda sample: isinstance(sample, UserDeleted))
     return [
         msgspec.structs.replace(sample, races=[later(race) for race in sample.races])
         if isinstance(sample, SeasonSynced)
         else sample
-        for sample in SAMPLES
+        for sample in ordered
     ]
 
 

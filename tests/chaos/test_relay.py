@@ -86,7 +86,7 @@ async def shared(bench: Any, relays: int) -> None:
     async def evenly() -> bool:
         return sorted(len(each) for each in (await held(bench)).values()) == [PARTITIONS // relays] * relays
 
-    await eventually(evenly, seconds=30, what=f"{relays} equal shares")
+    await eventually(evenly, seconds=90, what=f"{relays} equal shares")
 
 
 async def drained(bench: Any) -> None:
