@@ -73,13 +73,13 @@ def test_what_looks_like_a_secret_is_masked_wherever_it_stands(out: StringIO, te
     log = get_logger("test.masked")
     message = f"met {text}"
     log.warning(message, error=text, nested={"deep": [text, {"deeper": text}]})
-    logging.getLogger("some.library").warning("met %s", text)
+    logging.getLogger("third_party").warning("met %s", text)
     try:
         fail(text)
     except ValueError as error:
         log.exception("failed")
         log.warning("failed", exc_info=error, error=repr(error))
-        logging.getLogger("some.library").exception("failed")
+        logging.getLogger("third_party").exception("failed")
     written = out.getvalue()
     assert SECRETS[text] not in written
     assert written.count(MASK) >= 7
